@@ -1,0 +1,46 @@
+# The doors of the project. Each one builds its own environment under .venv first; nothing else is installed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ROOMS := schemas transforms pipelines
+# xdist workers; tests start real servers and pipelines of their own, so no more than the cores.
+WORKERS ?= auto
+
+.PHONY: help env demo test check bench ns clean
+
+help:
+	@echo "make demo    protects examples/orders with the real command line and shows what happened"
+	@echo "make test    runs every test"
+	@echo "make check   lint, format, types, doctests, layering"
+	@echo "make bench   prints every figure of docs/benchmarks.md (minutes)"
+
+$(STAMP): pyproject.toml setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Consentry needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[analyst,test,bench]'
+	@touch $@
+
+env: $(STAMP)
+
+ns:
+	@mkdir -p build/ns/consentry
+	@for room in $(ROOMS); do ln -sfn ../../../$$room build/ns/consentry/$$room; done
+
+demo: env
+	@$(BIN)/python examples/demo.py
+
+test: env
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+check: env ns
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p consentry
+	$(BIN)/python -m pytest -q tests/test_doctests.py tests/test_layering.py
+
+bench: env
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

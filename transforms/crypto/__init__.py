@@ -1,0 +1,1 @@
+"""Cryptography: FF1 and CMAC over columns, the keyring and what wraps it, sealed envelopes."""

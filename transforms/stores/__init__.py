@@ -1,0 +1,1 @@
+"""What is kept: the consent ledger, the vault, the subjects' data keys, the access log."""

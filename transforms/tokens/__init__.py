@@ -1,0 +1,1 @@
+"""Tokens: one module per format, Arrow column in, Arrow column out."""

@@ -1,0 +1,1 @@
+"""What values look like: canonical forms and checksums, over Arrow columns."""
