@@ -1,0 +1,107 @@
+"""Sealed envelopes: AES-256-GCM with associated data, and the encoding that makes associated data unambiguous.
+
+Layout of an envelope: nonce (12 bytes, random) ‖ ciphertext ‖ tag (16 bytes), NIST SP 800-38D. It hides the
+plaintext but not its length, and proves that neither it nor its associated data was changed. It does not stop an
+older envelope of the same place from being put back. Random nonces allow 2^32 envelopes per key (SP 800-38D, 8.3).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ...schemas.errors import IntegrityError, KeySizeError
+
+__all__ = ["KEY_BYTES", "OVERHEAD", "Random", "associated_data", "open_many", "open_sealed", "seal", "seal_many"]
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+TAG_BYTES = 16
+OVERHEAD = NONCE_BYTES + TAG_BYTES
+"""Bytes by which an envelope is longer than its plaintext."""
+
+Random = Callable[[int], bytes]
+
+_LENGTH = struct.Struct(">cI")
+_NUMBER = struct.Struct(">cIq")
+
+
+def associated_data(*fields: bytes | str | int) -> bytes:
+    """Returns the fields as bytes such that two different sequences never look alike.
+
+    Each field is its kind (``b``, ``s``, ``i``), its length (uint32, big endian) and its bytes: text as UTF-8,
+    integers as int64, big endian.
+
+    >>> associated_data("ab", "c") == associated_data("a", "bc")
+    False
+    """
+    parts: list[bytes] = []
+    for field in fields:
+        if isinstance(field, int):
+            parts.append(_NUMBER.pack(b"i", 8, field))
+        elif isinstance(field, str):
+            data = field.encode()
+            parts += (_LENGTH.pack(b"s", len(data)), data)
+        else:
+            parts += (_LENGTH.pack(b"b", len(field)), field)
+    return b"".join(parts)
+
+
+def seal(key: bytes, plaintext: bytes, associated_data: bytes, *, random: Random = os.urandom) -> bytes:
+    """Returns ``plaintext`` sealed under the 32-byte ``key``, bound to ``associated_data``.
+
+    Raises:
+        KeySizeError: The key is not 32 bytes.
+    """
+    nonce = random(NONCE_BYTES)
+    return nonce + _cipher(key).encrypt(nonce, plaintext, associated_data)
+
+
+def open_sealed(key: bytes, sealed: bytes, associated_data: bytes) -> bytes:
+    """Returns the plaintext of an envelope that ``seal`` made.
+
+    Raises:
+        IntegrityError: The envelope or its associated data was changed, or another key sealed it.
+        KeySizeError: The key is not 32 bytes.
+    """
+    return _open_with(_cipher(key), sealed, associated_data)
+
+
+def seal_many(
+    key: bytes, plaintexts: Sequence[bytes], associated_data: Sequence[bytes], *, random: Random = os.urandom
+) -> list[bytes]:
+    """Returns each plaintext sealed under one key: as ``seal``, with one key schedule and one call for randomness."""
+    encrypt = _cipher(key).encrypt
+    nonces = random(NONCE_BYTES * len(plaintexts))
+    sealed: list[bytes] = []
+    for row, (plaintext, bound) in enumerate(zip(plaintexts, associated_data, strict=True)):
+        nonce = nonces[row * NONCE_BYTES : (row + 1) * NONCE_BYTES]
+        sealed.append(nonce + encrypt(nonce, plaintext, bound))
+    return sealed
+
+
+def open_many(key: bytes, sealed: Sequence[bytes], associated_data: Sequence[bytes]) -> list[bytes]:
+    """Returns the plaintext of each envelope; one that does not open refuses all with ``IntegrityError``."""
+    cipher = _cipher(key)
+    return [_open_with(cipher, envelope, bound) for envelope, bound in zip(sealed, associated_data, strict=True)]
+
+
+def _cipher(key: bytes) -> AESGCM:
+    if len(key) != KEY_BYTES:
+        raise KeySizeError(f"envelope: the key has {len(key)} bytes; AES-256-GCM takes {KEY_BYTES}")
+    return AESGCM(key)
+
+
+def _open_with(cipher: AESGCM, sealed: bytes, associated_data: bytes) -> bytes:
+    if len(sealed) < OVERHEAD:
+        raise IntegrityError("sealed bytes are cut off; restore them from a backup")
+    try:
+        return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated_data)
+    except InvalidTag:
+        raise IntegrityError(
+            "sealed bytes do not open: they were changed or moved, or sealed under another key; restore from a backup"
+        ) from None
