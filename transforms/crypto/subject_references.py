@@ -7,6 +7,8 @@ can test whether a given id is there.
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,9 +34,7 @@ def canonical_subjects(column: pa.Array) -> pa.StringArray:
     if pa.types.is_dictionary(column.type):
         return canonical_subjects(column.dictionary).take(column.indices)
     text = _as_text(column)
-    if not _is_ascii(text):
-        text = pc.utf8_normalize(text, form="NFC")
-    text = pc.utf8_trim_whitespace(text)
+    text = pc.utf8_trim_whitespace(_composed(text))
     empty = pc.equal(pc.binary_length(text), 0)
     return pc.if_else(empty, pa.scalar(None, pa.string()), text) if pc.any(empty).as_py() else text
 
@@ -80,11 +80,11 @@ def _as_text(column: pa.Array) -> pa.StringArray:
     raise ConfigError(f"subject: a column of type {kind} cannot name people; use a text, integer or decimal column")
 
 
-def _is_ascii(text: pa.StringArray) -> bool:
-    data = text.buffers()[2]
-    if data is None:
-        return True
-    offsets = np.frombuffer(text.buffers()[1], dtype=np.int32)[text.offset : text.offset + len(text) + 1]
-    if not len(offsets):
-        return True
-    return not (np.frombuffer(data, dtype=np.uint8)[offsets[0] : offsets[-1]] & 0x80).any()
+def _composed(text: pa.StringArray) -> pa.StringArray:
+    # Not pc.utf8_normalize: up to Arrow 25 it leaves NFC decomposed (apache/arrow#51225), and a later release that
+    # composes would give people new references.
+    wide = pc.fill_null(pc.not_equal(pc.binary_length(text), pc.utf8_length(text)), False)
+    if not pc.any(wide).as_py():
+        return text
+    composed = [unicodedata.normalize("NFC", value) for value in text.filter(wide).to_pylist()]
+    return pc.replace_with_mask(text, wide, pa.array(composed, pa.string()))
