@@ -1,0 +1,334 @@
+"""Info types: what a value is, how it is treated, and for which purposes it may be kept and given out.
+
+The models are what people write under ``info_types`` in the policy. ``InfoType`` is a union told apart by ``action``.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+__all__ = [
+    "Basis",
+    "Bucket",
+    "DropRule",
+    "Duration",
+    "Entity",
+    "Format",
+    "GeneralizeRule",
+    "InfoType",
+    "InvalidReason",
+    "IpPrefix",
+    "KeepRule",
+    "MaskRule",
+    "Name",
+    "OnDrift",
+    "OnInvalid",
+    "Prefix",
+    "RedactRule",
+    "ScanRule",
+    "Sight",
+    "TokenizeRule",
+    "Written",
+    "parse_duration",
+]
+
+DEFAULT_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+DEFAULT_SEPARATORS = " -./_:"
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+LONGEST = timedelta(days=36_500)
+
+
+class Basis(StrEnum):
+    """Lawful bases (GDPR Art. 6(1) a, b, c, f)."""
+
+    CONSENT = "consent"
+    CONTRACT = "contract"
+    LEGAL_OBLIGATION = "legal_obligation"
+    LEGITIMATE_INTEREST = "legitimate_interest"
+
+
+class Format(StrEnum):
+    """Token formats."""
+
+    PAN = "pan"
+    DIGITS = "digits"
+    ALPHANUMERIC = "alphanumeric"
+    SSN = "ssn"
+    PHONE = "phone"
+    IBAN = "iban"
+    EMAIL = "email"
+    SURROGATE = "surrogate"
+
+
+class Sight(StrEnum):
+    """How much of a value a role sees."""
+
+    FULL = "full"
+    MASKED = "masked"
+
+
+class OnInvalid(StrEnum):
+    """What becomes of a value that does not fit its format."""
+
+    REDACT = "redact"
+    DEAD_LETTER = "dead_letter"
+
+
+class OnDrift(StrEnum):
+    """What becomes of columns that the dataset does not declare, and of values that contradict it."""
+
+    DROP = "drop"
+    PROTECT_AS_FOUND = "protect_as_found"
+    DEAD_LETTER = "dead_letter"
+
+
+class Entity(StrEnum):
+    """What detection can find."""
+
+    CREDIT_CARD = "CREDIT_CARD"
+    IBAN = "IBAN"
+    EMAIL = "EMAIL"
+    PHONE = "PHONE"
+    US_SSN = "US_SSN"
+    US_ITIN = "US_ITIN"
+    IP_ADDRESS = "IP_ADDRESS"
+    MAC_ADDRESS = "MAC_ADDRESS"
+    UK_NINO = "UK_NINO"
+    UK_NHS = "UK_NHS"
+    CRYPTO = "CRYPTO"
+    URL_WITH_CREDENTIALS = "URL_WITH_CREDENTIALS"
+    SECRET = "SECRET"  # noqa: S105 - the name of an entity
+    DATE_OF_BIRTH = "DATE_OF_BIRTH"
+    PERSON = "PERSON"
+    STREET_ADDRESS = "STREET_ADDRESS"
+
+
+class InvalidReason(StrEnum):
+    """Why a value does not fit its format; stable codes that manifests count."""
+
+    NOT_DIGITS = "not_digits"
+    WRONG_LENGTH = "wrong_length"
+    CHECKSUM_FAILED = "checksum_failed"
+    DOMAIN_TOO_SMALL = "domain_too_small"
+    WRONG_CHARACTERS = "wrong_characters"
+    UNKNOWN_COUNTRY = "unknown_country"
+    NOT_A_PHONE = "not_a_phone"
+    NOT_AN_EMAIL = "not_an_email"
+    NOT_A_DATE = "not_a_date"
+    NOT_A_NUMBER = "not_a_number"
+    NOT_AN_IP = "not_an_ip"
+    EMPTY = "empty"
+    WRONG_TYPE = "wrong_type"
+    NOT_TEXT = "not_text"
+
+
+def parse_duration(value: Any) -> timedelta:
+    """Returns the time that a text as ``7d``, ``12h``, ``90m`` or ``2w`` names.
+
+    Raises:
+        ValueError: Not such a text, zero, or more than a hundred years.
+
+    >>> parse_duration("7d")
+    datetime.timedelta(days=7)
+    """
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"([1-9][0-9]{0,6})([mhdw])", value) if isinstance(value, str) else None
+    found = timedelta(**{UNITS[match[2]]: int(match[1])}) if match else None
+    if found is None or found > LONGEST:
+        raise ValueError("no time span; write a number and m, h, d or w, as 7d")
+    return found
+
+
+def _duration_text(value: timedelta) -> str:
+    minutes = int(value.total_seconds()) // 60
+    for unit, size in (("d", 1440), ("h", 60)):
+        if minutes % size == 0:
+            return f"{minutes // size}{unit}"
+    return f"{minutes}m"
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(_duration_text, return_type=str),
+    Field(json_schema_extra={"type": "string", "pattern": "^[1-9][0-9]*[mhdw]$", "examples": ["7d", "12h"]}),
+]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+"""A name that people give: purposes, roles, info types, token domains, datasets."""
+
+
+class Written(BaseModel):
+    """Base of all that people write in YAML: frozen, unknown keys refused, no type coercion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, hide_input_in_errors=True)
+
+
+class _Treated(Written):
+    """Keys that every info type knows."""
+
+    distribute: tuple[Name, ...] = Field(
+        default=(), description="Purposes of which one must permit, else the raw value never enters the vault."
+    )
+    see: dict[Name, Sight] = Field(
+        default_factory=dict, description="What each role sees of a value; a role not named sees nothing."
+    )
+    finds: tuple[Entity, ...] = Field(
+        default=(), description="What detection finds in free text and undeclared columns is treated as this info type."
+    )
+    retain: Duration | None = Field(default=None, description="How long the vault keeps a value at most, as 400d.")
+
+
+class _Collected(_Treated):
+    collect: tuple[Name, ...] = Field(
+        min_length=1,
+        description="Purposes of which one must permit, else the value is redacted and not even a token remains.",
+    )
+
+
+class _Discarded(_Treated):
+    collect: tuple[Name, ...] = Field(default=(), description="Allowed for symmetry; nothing is kept anyway.")
+
+
+class TokenizeRule(_Collected):
+    """Swaps the value for a token of the same shape."""
+
+    action: Literal["tokenize"]
+    format: Format = Field(description="The shape of value and token.")
+    domain: Name = Field(description="Same domain, same token: columns of one domain join.")
+    keep_last: Literal[0, 4] | None = Field(default=None, description="pan only: digits kept in clear; default 4.")
+    alphabet: str | None = Field(default=None, description="alphanumeric only: the characters that are swapped.")
+    separators: str | None = Field(default=None, description="alphanumeric only: characters that stay in place.")
+    region: str | None = Field(
+        default=None, pattern=r"^[A-Z]{2}$", description="phone only: country of numbers written without a code, as US."
+    )
+    email_domain: Literal["hash", "keep"] | None = Field(
+        default=None, description="email only: what becomes of the part after the @; default hash."
+    )
+    on_invalid: OnInvalid = Field(default=OnInvalid.REDACT, description="What becomes of a value that does not fit.")
+
+    @model_validator(mode="after")
+    def _parameters_fit(self) -> TokenizeRule:
+        owners = {
+            "keep_last": Format.PAN,
+            "alphabet": Format.ALPHANUMERIC,
+            "separators": Format.ALPHANUMERIC,
+            "region": Format.PHONE,
+            "email_domain": Format.EMAIL,
+        }
+        for name, owner in owners.items():
+            if getattr(self, name) is not None and self.format is not owner:
+                raise ValueError(f"'{name}' belongs to format {owner}; take it out or change the format")
+        if self.format is Format.EMAIL and self.domain in {"hash", "keep"}:
+            raise ValueError(
+                f"'domain' is the token domain; write 'email_domain: {self.domain}' and a domain as 'email'"
+            )
+        _check_alphabet(self.alphabet, self.separators)
+        return self
+
+    @property
+    def kept_digits(self) -> int:
+        """``keep_last`` with its default."""
+        return 4 if self.keep_last is None else self.keep_last
+
+    @property
+    def numeral_alphabet(self) -> str:
+        """``alphabet`` with its default."""
+        return DEFAULT_ALPHABET if self.alphabet is None else self.alphabet
+
+    @property
+    def kept_separators(self) -> str:
+        """``separators`` with their default, without characters of the alphabet."""
+        return DEFAULT_SEPARATORS if self.separators is None else self.separators
+
+    @property
+    def hashes_email_domain(self) -> bool:
+        """Whether the part after the @ becomes a surrogate too."""
+        return self.email_domain != "keep"
+
+
+def _check_alphabet(alphabet: str | None, separators: str | None) -> None:
+    for name, characters in (("alphabet", alphabet), ("separators", separators)):
+        if characters is None:
+            continue
+        if len(set(characters)) != len(characters) or not characters.isascii() or not characters.isprintable():
+            raise ValueError(f"'{name}' must be distinct printable ASCII characters")
+    if alphabet is not None and len(alphabet) < 2:
+        raise ValueError("'alphabet' needs two characters at least")
+    if set(alphabet if alphabet is not None else DEFAULT_ALPHABET) & set(separators or ""):
+        raise ValueError("'separators' must not share characters with the alphabet")
+
+
+class RedactRule(_Discarded):
+    """Replaces the value by ``[redacted]``, or null where the column is no text."""
+
+    action: Literal["redact"]
+
+
+class MaskRule(_Collected):
+    """Shows some characters and hides the rest behind asterisks."""
+
+    action: Literal["mask"]
+    show_last: int | None = Field(default=None, ge=0, le=64, description="Characters at the end that stay.")
+    show_first: int | None = Field(default=None, ge=0, le=64, description="Characters at the start that stay.")
+
+    @model_validator(mode="after")
+    def _one_side(self) -> MaskRule:
+        if (self.show_last is None) == (self.show_first is None):
+            raise ValueError("mask needs exactly one of 'show_last' and 'show_first'")
+        return self
+
+
+class Bucket(Written):
+    """Numbers, rounded down to a multiple."""
+
+    bucket: float = Field(gt=0, allow_inf_nan=False, description="Width of the bucket.")
+
+
+class Prefix(Written):
+    """Text, cut after some characters."""
+
+    prefix: int = Field(ge=1, le=64, description="Characters kept.")
+
+
+class IpPrefix(Written):
+    """IP addresses, cut to a network; IPv6 keeps twice the bits of IPv4."""
+
+    ip_prefix: int = Field(ge=1, le=32, description="Bits kept of an IPv4 address.")
+
+
+class GeneralizeRule(_Collected):
+    """Makes the value coarser."""
+
+    action: Literal["generalize"]
+    to: Literal["year", "month", "day"] | Bucket | Prefix | IpPrefix = Field(description="How coarse.")
+    on_invalid: OnInvalid = Field(default=OnInvalid.REDACT, description="What becomes of a value that does not fit.")
+
+
+class DropRule(_Discarded):
+    """Takes the field out of the schema."""
+
+    action: Literal["drop"]
+
+
+class KeepRule(_Collected):
+    """Lets the value through where collecting is permitted."""
+
+    action: Literal["keep"]
+
+
+class ScanRule(_Collected):
+    """Free text: what detection finds in it is treated as its own info type; until then all of it is redacted."""
+
+    action: Literal["scan"]
+
+
+InfoType = Annotated[
+    TokenizeRule | RedactRule | MaskRule | GeneralizeRule | DropRule | KeepRule | ScanRule,
+    Field(discriminator="action"),
+]
