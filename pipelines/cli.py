@@ -1,0 +1,70 @@
+"""The command line: ``consentry COMMAND …``.
+
+Exit codes: 0 done; 1 done, and the answer is no; 2 wrong use or configuration, nothing was done; 3 the run failed and
+no output became visible. Commands import what they need when they run: detokenization never loads Beam.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ..schemas.errors import RUN_FAILED, PrivacyError
+from .cli_consent import consent_app
+from .cli_detokenize import detokenize
+from .cli_init import init
+from .cli_keys import keys_app
+from .cli_policy import policy_app
+from .cli_protect import protect, verify
+from .console import notice
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="consentry",
+    help="Swaps card numbers and identifiers in data pipelines for format-preserving tokens, and keeps raw values "
+    "only where the customer's consent allows.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(init)
+app.add_typer(policy_app, name="policy")
+app.add_typer(keys_app, name="keys")
+app.add_typer(consent_app, name="consent")
+app.command(context_settings={"ignore_unknown_options": True})(protect)
+app.command()(verify)
+app.command()(detokenize)
+
+
+def main() -> None:
+    """Runs the command line and exits with its code; an error prints what to do, never a traceback with values."""
+    try:
+        app()
+    except PrivacyError as error:
+        notice(f"consentry: {error}", style="red")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        notice("consentry: interrupted; no output became visible", style="red")
+        sys.exit(RUN_FAILED)
+    except Exception as error:  # noqa: BLE001 - the last door: a message could quote a value
+        notice(
+            f"consentry: internal error ({type(error).__name__} in {_place(error)}); no output became visible; "
+            "please report this line",
+            style="red",
+        )
+        sys.exit(RUN_FAILED)
+
+
+def _place(error: BaseException) -> str:
+    """Module and line of ``error``, which say where it happened without any value."""
+    trace = error.__traceback__
+    place = "unknown place"
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__", "")
+        if name.startswith("consentry."):
+            place = f"{name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place

@@ -1,0 +1,87 @@
+"""``consentry keys``: the keyring of a project."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..schemas.consent import format_instant
+from .cli_options import ConfigOption, JsonOption, now_us, open_project, remember_config
+from .console import notice, print_json, print_table, print_text
+
+__all__ = ["keys_app"]
+
+keys_app = typer.Typer(help="Create, show and rotate the keys of a project.", no_args_is_help=True)
+keys_app.callback()(remember_config)
+
+
+class RotatedSet(StrEnum):
+    """The key sets by the names that people type."""
+
+    TOKEN = "token"  # noqa: S105 - the name of a key set
+    VAULT = "vault"
+    PROOF = "proof"
+
+
+@keys_app.command()
+def create(context: typer.Context, config: ConfigOption = None) -> None:
+    """Create the keyring and the trust file that the configuration names, and the key file if it wants one.
+
+    Refuses where a keyring exists: whoever overwrites it loses every vaulted value.
+    """
+    from .desk import create_keys
+
+    project = open_project(context, config)
+    create_keys(project, now=now_us())
+    notice(f"{project.keyring}: created with the key sets token, vault and proof; back it up together with its KEK")
+
+
+@keys_app.command()
+def status(context: typer.Context, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Show each key set's versions. Needs no secret."""
+    from ..transforms.crypto.keyring import Keyring
+
+    rows = [
+        {"set": row.key_set, "version": row.version, "state": row.state, "created_at": format_instant(row.created_at)}
+        for row in Keyring.load(open_project(context, config).keyring).status()
+    ]
+    if json:
+        print_json(rows)
+    else:
+        print_table("Keys", ("set", "version", "state", "created at"), [tuple(row.values()) for row in rows])
+
+
+@keys_app.command()
+def rotate(
+    context: typer.Context,
+    key_set: Annotated[RotatedSet, typer.Argument(metavar="token|vault|proof", help="The key set.")] = RotatedSet.TOKEN,
+    config: ConfigOption = None,
+) -> None:
+    """Add a version and make it the primary one. What older versions made stays readable."""
+    from .desk import rotate_keys
+
+    project = open_project(context, config)
+    version = rotate_keys(project, key_set.value, now=now_us())
+    notice(f"{project.keyring}: {key_set.value} is at version {version}")
+    if key_set is RotatedSet.PROOF:
+        notice(f"Auditors need the new public keys: consentry keys public --out {project.trust}")
+
+
+@keys_app.command()
+def public(
+    context: typer.Context,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead of printing.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Print the public keys that verify manifests, logs and certificates."""
+    from ..transforms.crypto.keyring import Keyring
+
+    text = Keyring.load(open_project(context, config).keyring).public_keys().dumps()
+    if out is None:
+        print_text(text.rstrip("\n"))
+    else:
+        out.write_text(text, encoding="utf-8")
+        notice(f"{out}: written; give it to whoever runs `consentry verify`")

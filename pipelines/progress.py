@@ -1,0 +1,27 @@
+"""A progress bar on a terminal, and nothing in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+__all__ = ["Advance", "progress_bar"]
+
+Advance = Callable[[int, int], None]
+"""Called with (done, total) in any one unit; a total of 0 means unknown."""
+
+
+@contextmanager
+def progress_bar(label: str, *, quiet: bool = False) -> Iterator[Advance]:
+    """Yields the function that moves the bar; it does nothing where standard error is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
