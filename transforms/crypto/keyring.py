@@ -28,7 +28,7 @@ from .envelope import KEY_BYTES, Random, associated_data
 from .kek import Kek
 from .key_sets import ProofKeys, PublicKey, PublicKeys, Secret, TokenKeys, VaultKeys, public_keys_of
 
-__all__ = ["KeySet", "KeyState", "KeyStatus", "Keyring"]
+__all__ = ["KeySet", "KeyState", "KeyStatus", "Keyring", "PublicKeys"]
 
 FORMAT = "consentry-keyring-1"
 LARGEST_FILE = 1 << 20

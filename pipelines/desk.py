@@ -1,0 +1,127 @@
+"""Opens the stores of a project and the desk that detokenizes from them. Never imports Beam.
+
+The desk unwraps the ``vault`` key set alone: it works, by design, where ``token`` cannot be unwrapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from typing import Self
+
+import pyarrow as pa
+
+from ..schemas.policy_file import read_policy
+from ..schemas.project import Project
+from ..transforms.access.detokenize import Desk, distribution_rules
+from ..transforms.crypto.cmac_columns import ColumnCmac
+from ..transforms.crypto.envelope import associated_data
+from ..transforms.crypto.key_sets import VaultKeys
+from ..transforms.crypto.subject_references import subject_reference
+from ..transforms.stores.access_log import open_access_log
+from ..transforms.stores.consent_ledger import ConsentLedger, open_ledger
+from ..transforms.stores.data_keys import DataKeys, open_data_keys
+from ..transforms.stores.vault import Vault, open_vault
+from ..transforms.values.masking import masked
+from ..transforms.values.token_spelling import canonical_token
+from .keyring_files import create_keys, open_keyring, open_vault_keys, rotate_keys
+
+__all__ = [
+    "Stores",
+    "create_keys",
+    "create_stores",
+    "distribution_rules",
+    "open_desk",
+    "open_keyring",
+    "open_stores",
+    "rotate_keys",
+]
+
+
+@dataclass(slots=True, kw_only=True)
+class Stores:
+    """The open stores of a project; close them, or use them in a ``with`` block."""
+
+    keys: VaultKeys
+    data_keys: DataKeys
+    ledger: ConsentLedger
+    vault: Vault
+    _closing: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    def close(self) -> None:
+        """Closes all of them."""
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_stores(project: Project, vault_keys: VaultKeys | None = None) -> Stores:
+    """Returns the project's ledger, data keys and vault, opened with the vault key set.
+
+    Args:
+        project: Names the stores and, where ``vault_keys`` is None, the keyring and its KEK.
+        vault_keys: Already unlocked.
+
+    Raises:
+        StoreError: A store is missing, damaged or locked.
+        KekError: The vault key set cannot be unwrapped.
+    """
+    keys = vault_keys if vault_keys is not None else open_vault_keys(project)
+    with ExitStack() as opening:
+        data_keys = opening.enter_context(closing(open_data_keys(project.data_keys, keys)))
+        ledger = opening.enter_context(closing(open_ledger(project.ledger, keys, data_keys)))
+        vault = opening.enter_context(closing(open_vault(project.vault, keys, data_keys)))
+        return Stores(keys=keys, data_keys=data_keys, ledger=ledger, vault=vault, _closing=opening.pop_all())
+
+
+def create_stores(project: Project) -> None:
+    """Creates the stores that the project names and that do not exist yet, empty and ready.
+
+    Raises:
+        StoreError: A store cannot be created.
+        KekError: The vault key set cannot be unwrapped.
+    """
+    with open_stores(project) as stores, closing(open_access_log(project.access_log, stores.keys)):
+        pass
+
+
+def open_desk(project: Project, *, clock: Callable[[], int]) -> Desk:
+    """Returns the desk of a project: the vault key set is unwrapped, the others are not touched.
+
+    Args:
+        project: Names policy, stores, keyring and actors.
+        clock: The time now, microseconds UTC.
+
+    Raises:
+        PolicyError: The policy breaks its rules.
+        KekError: The vault key set cannot be unwrapped.
+        StoreError: A store is missing, damaged or locked.
+    """
+    policy = read_policy(project.policy)
+    with ExitStack() as opening:
+        stores = opening.enter_context(open_stores(project))
+        access_log = opening.enter_context(closing(open_access_log(project.access_log, stores.keys)))
+        reference_key = stores.keys.reference_key
+        token_references = ColumnCmac(stores.keys.derive_root("access-log"))
+
+        def reference_token(domain: str, text: str) -> bytes:
+            return bytes(token_references.digest(pa.array([associated_data(domain, text)], pa.binary())))
+
+        return Desk(
+            policy=policy,
+            vault=stores.vault,
+            ledger=stores.ledger,
+            access_log=access_log,
+            actors=project.actors,
+            canonical_token=canonical_token,
+            mask=masked,
+            reference_subject=lambda subject: subject_reference(subject, reference_key),
+            reference_token=reference_token,
+            clock=clock,
+            close=opening.pop_all().close,
+        )
