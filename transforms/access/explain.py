@@ -6,7 +6,7 @@ consent: never from what the vault holds. So no sentence and no list of options 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -146,10 +146,12 @@ def options_for(
         last_digits: What the token itself keeps in clear, where it keeps anything.
     """
     own_purposes = _purpose_options(request, policy, permitted)
-    others = _role_options(request, policy)
+    own_roles = () if actors is None else actors.get(request.actor, ())
+    others = _role_options(request, policy, without={request.role, *own_roles})
     match rule:
         case Rule.ACTOR_LACKS_ROLE:
-            return (*_own_role_options(request, policy, actors), *others)
+            colleagues = _role_options(request, policy, without=own_roles)
+            return (*_own_role_options(request, policy, own_roles), *colleagues)
         case Rule.ROLE_LACKS_PURPOSE | Rule.NOT_DISTRIBUTED:
             return (*own_purposes, *others, *_work_with_token(request, policy))
         case Rule.UNKNOWN_DOMAIN:
@@ -214,7 +216,7 @@ def _purpose_options(request: Request, policy: Policy, permitted: Callable[[str]
     )
 
 
-def _role_options(request: Request, policy: Policy) -> tuple[Option, ...]:
+def _role_options(request: Request, policy: Policy, *, without: Collection[str]) -> tuple[Option, ...]:
     domain = policy.token_domain(request.domain)
     if domain is None:
         return ()
@@ -225,17 +227,17 @@ def _role_options(request: Request, policy: Policy) -> tuple[Option, ...]:
             f"for '{request.purpose}'.",
         )
         for role in policy.roles
-        if role != request.role and request.purpose in _useful_purposes(policy, domain, role)
+        if role not in without and request.purpose in _useful_purposes(policy, domain, role)
     )
 
 
-def _own_role_options(request: Request, policy: Policy, actors: Actors) -> tuple[Option, ...]:
+def _own_role_options(request: Request, policy: Policy, own_roles: Collection[str]) -> tuple[Option, ...]:
     domain = policy.token_domain(request.domain)
-    if domain is None or actors is None:
+    if domain is None:
         return ()
     return tuple(
         Option("own_role", f"Ask in your role '{role}', which may see it {_shown(domain, role)} for '{purpose}'.")
-        for role in actors.get(request.actor, ())
+        for role in own_roles
         for purpose in _useful_purposes(policy, domain, role)
     )
 
