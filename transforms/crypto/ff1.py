@@ -1,0 +1,154 @@
+"""FF1, the format-preserving encryption of NIST SP 800-38G, over arrays of numerals.
+
+Guarantee: a permutation of the numeral strings of one length, chosen by key and tweak; the same input always gives the
+same output. Non-guarantee: it hides neither the length nor that two values are equal, authenticates nothing, and
+protects little where few strings exist: hence the floor ``min_domain`` (SP 800-38G Rev. 1 draft 2, section 5.1:
+``radix ** length >= 1_000_000``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...schemas.errors import DomainTooSmallError, NumeralLengthError, NumeralRangeError, TokenError
+from .ff1_rounds import CHUNK, FeistelRounds, Shape, Uints
+from .key_sets import Secret
+
+__all__ = ["FF1", "check_shape"]
+
+Numerals = np.ndarray[Any, np.dtype[np.integer[Any]]]
+Tweak = bytes | np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class FF1(Secret):
+    """FF1 with one key and radix. For one thread at a time; refuses pickling; hides its key.
+
+    Args:
+        key: 16, 24 or 32 bytes.
+        radix: 2 to 65536.
+        min_domain: Fewest strings that a length must have; 0 sets no floor of our own.
+
+    Raises:
+        KeySizeError: The key has another size.
+        TokenError: The radix is out of range.
+    """
+
+    __slots__ = ("_min_domain", "_rounds", "radix")
+
+    def __init__(self, key: bytes, radix: int, *, min_domain: int = 1_000_000) -> None:
+        if not 2 <= radix <= 65536:
+            raise TokenError(f"radix {radix} is not in 2 … 65536 (SP 800-38G, section 5.1)")
+        self.radix = radix
+        self._min_domain = min_domain
+        self._rounds = FeistelRounds(key)
+
+    def encrypt(self, numerals: Numerals, tweak: Tweak = b"") -> Numerals:
+        """Returns the encryption of each row.
+
+        Args:
+            numerals: Integers ``(values, length)``, each in ``0 … radix - 1``.
+            tweak: Bytes for all values, or ``uint8 (values, t)``.
+
+        Returns:
+            An array of the same shape and type.
+
+        Raises:
+            NumeralLengthError: The length is under 2 or beyond 2^32.
+            NumeralRangeError: A numeral is outside the radix.
+            DomainTooSmallError: ``radix ** length`` is under the floor.
+        """
+        return self._run(numerals, tweak, decrypt=False)
+
+    def decrypt(self, numerals: Numerals, tweak: Tweak = b"") -> Numerals:
+        """Returns the decryption of each row; arguments and errors as in ``encrypt``."""
+        return self._run(numerals, tweak, decrypt=True)
+
+    def _run(self, numerals: Numerals, tweak: Tweak, *, decrypt: bool) -> Numerals:
+        values = np.asarray(numerals)
+        if values.ndim != 2 or values.dtype.kind not in "iu":
+            raise TokenError("numerals must be an integer array of shape (values, length)")
+        shape = Shape(self.radix, values.shape[1])
+        check_shape(shape, self._min_domain)
+        if values.size and (int(values.min()) < 0 or int(values.max()) >= self.radix):
+            raise NumeralRangeError(f"a numeral is outside 0 … {self.radix - 1}; map characters by the alphabet first")
+        static = self._rounds.prepare(shape, _checked(tweak, len(values)), len(values))
+        result = np.empty_like(values)
+        run = self._words if shape.fits_words else self._integers
+        for start in range(0, len(values), CHUNK):
+            part = slice(start, start + CHUNK)
+            run(values[part], result[part], shape, static if len(static) == 1 else static[part], decrypt)
+        return result
+
+    def _words(self, source: Numerals, target: Numerals, shape: Shape, static: Any, decrypt: bool) -> None:
+        left = _number(source[:, : shape.left], shape.radix)
+        right = _number(source[:, shape.left :], shape.radix)
+        left, right = self._rounds.run_words(left, right, shape, static, decrypt=decrypt)
+        _spell(left.copy(), target[:, : shape.left], shape.radix)
+        _spell(right.copy(), target[:, shape.left :], shape.radix)
+
+    def _integers(self, source: Numerals, target: Numerals, shape: Shape, static: Any, decrypt: bool) -> None:
+        left = [_long_number(row, shape.radix) for row in source[:, : shape.left].tolist()]
+        right = [_long_number(row, shape.radix) for row in source[:, shape.left :].tolist()]
+        left, right = self._rounds.run_integers(left, right, shape, static, decrypt=decrypt)
+        target[:, : shape.left] = [_long_spelled(value, shape.radix, shape.left) for value in left]
+        target[:, shape.left :] = [_long_spelled(value, shape.radix, shape.right) for value in right]
+
+
+def check_shape(shape: Shape, min_domain: int) -> None:
+    """Refuses lengths that FF1 does not know and domains that could be tried out.
+
+    Raises:
+        NumeralLengthError: The length is under 2 or beyond 2^32.
+        DomainTooSmallError: The domain is under the floor.
+    """
+    if not 2 <= shape.length < 2**32:
+        raise NumeralLengthError(f"FF1 takes 2 to 2^32 - 1 numerals, not {shape.length} (SP 800-38G, section 5.1)")
+    if shape.length < 64 and shape.radix**shape.length < min_domain:
+        raise DomainTooSmallError(
+            f"{shape.length} numerals of radix {shape.radix} make only {shape.radix**shape.length:,} strings, under the "
+            f"floor of {min_domain:,}: anyone could try all; use a longer value, format surrogate, or redact"
+        )
+
+
+def _checked(tweak: Tweak, count: int) -> Tweak:
+    if isinstance(tweak, bytes):
+        return tweak
+    tweaks = np.asarray(tweak)
+    if tweaks.ndim != 2 or len(tweaks) != count or tweaks.dtype != np.uint8:
+        raise TokenError("a tweak is bytes for all values, or a uint8 array of shape (values, t)")
+    return tweaks
+
+
+def _number(numerals: Numerals, radix: int) -> Uints:
+    """``NUM`` of each row, by Horner's rule (algorithm 1)."""
+    total = numerals[:, 0].astype(np.uint64)
+    for column in range(1, numerals.shape[1]):
+        total *= np.uint64(radix)
+        total += numerals[:, column].astype(np.uint64)
+    return total
+
+
+def _spell(values: Uints, target: Numerals, radix: int) -> None:
+    """``STR`` of each value into the rows of ``target`` (algorithm 3)."""
+    factor = np.uint64(radix)
+    for column in range(target.shape[1] - 1, 0, -1):
+        rest = values // factor
+        target[:, column] = values - rest * factor
+        values = rest
+    target[:, 0] = values
+
+
+def _long_number(numerals: list[int], radix: int) -> int:
+    total = 0
+    for numeral in numerals:
+        total = total * radix + numeral
+    return total
+
+
+def _long_spelled(value: int, radix: int, length: int) -> list[int]:
+    numerals = [0] * length
+    for place in range(length - 1, -1, -1):
+        value, numerals[place] = divmod(value, radix)
+    return numerals
