@@ -107,8 +107,8 @@ def check_shape(shape: Shape, min_domain: int) -> None:
         raise NumeralLengthError(f"FF1 takes 2 to 2^32 - 1 numerals, not {shape.length} (SP 800-38G, section 5.1)")
     if shape.length < 64 and shape.radix**shape.length < min_domain:
         raise DomainTooSmallError(
-            f"{shape.length} numerals of radix {shape.radix} make only {shape.radix**shape.length:,} strings, under the "
-            f"floor of {min_domain:,}: anyone could try all; use a longer value, format surrogate, or redact"
+            f"{shape.length} numerals of radix {shape.radix} make only {shape.radix**shape.length:,} strings, under "
+            f"the floor of {min_domain:,}: anyone could try all; use a longer value, format surrogate, or redact"
         )
 
 

@@ -127,7 +127,9 @@ class FeistelRounds(Secret):
         data = np.ascontiguousarray(blocks)
         return np.frombuffer(self._encryptor.update(data.data), np.uint8).reshape(-1, 16)
 
-    def run_words(self, left: Uints, right: Uints, shape: Shape, static: Bytes, *, decrypt: bool) -> tuple[Uints, Uints]:
+    def run_words(
+        self, left: Uints, right: Uints, shape: Shape, static: Bytes, *, decrypt: bool
+    ) -> tuple[Uints, Uints]:
         """Runs the rounds over at most ``CHUNK`` pairs of halves in ``uint64``.
 
         Args:
@@ -157,7 +159,7 @@ class FeistelRounds(Secret):
         return a, b
 
     def _round(self, source: Uints, free: Uints, step: int, shape: Shape, static: Static) -> tuple[Uints, Uints | None]:
-        """Encrypts the round's blocks; returns the first 8 bytes of each, and the next 4 where the standard takes 12."""
+        """Encrypts the round's blocks; returns 8 bytes of each, and the next 4 where the standard takes 12."""
         count = len(source)
         shift = 8 * shape.number_bytes
         if shift == 64:
@@ -166,7 +168,7 @@ class FeistelRounds(Secret):
         else:
             np.bitwise_xor(source, static[1] ^ np.uint64(step << shift), out=free)
         self._in[:count, 1] = free
-        self._encryptor.update_into(self._in[:count].data.cast("B"), self._out)
+        self._encryptor.update_into(self._in[:count].data.cast("B"), self._out.data)
         result = self._out[: 16 * count].view(">u8").reshape(count, 2)
         np.copyto(free, result[:, 0])
         return free, (result[:, 1] >> np.uint64(32)).astype(np.uint64) if shape.output_bytes > 8 else None
