@@ -90,7 +90,7 @@ def _read_path(value: Any) -> FieldPath:
     if isinstance(value, FieldPath):
         return value
     if not isinstance(value, str):
-        raise ValueError("a path is text, as customer.email")
+        raise ValueError("is no path; write it as customer.email")
     return FieldPath.parse(value)
 
 
@@ -104,40 +104,40 @@ def _steps(text: str) -> Iterator[Step]:
     name, started, at, after_list = "", False, 0, False
     while at < len(text):
         character = text[at]
+        if after_list and character not in ".[":
+            raise ValueError("a path has a name right after []; put a dot between, as items[].sku")
         if character == "\\":
             if at + 1 == len(text):
-                raise ValueError("a path must not end with a backslash; write two for one")
+                raise ValueError("a path ends with a backslash; write two for one")
             name, started, at = name + text[at + 1], True, at + 2
         elif text.startswith("[]", at):
             if started:
                 yield name
             elif not after_list:
-                raise ValueError("'[]' needs the name of a list before it, as items[]")
+                raise ValueError("a path has [] without a list before it; write it as items[]")
             yield EACH
             name, started, after_list, at = "", False, True, at + 2
         elif character == ".":
             if not started and not after_list:
-                raise ValueError("a name in a path must not be empty; escape a dot with a backslash")
+                raise ValueError("a path has an empty name; put a backslash before a dot that belongs to a name")
             if started:
                 yield name
             name, started, after_list, at = "", False, False, at + 1
             if at == len(text):
-                raise ValueError("a path must not end with a dot")
+                raise ValueError("a path ends with a dot; take it out, or put a backslash before it")
         elif character in "[]":
-            raise ValueError("a lone bracket in a path; write [] for a list, or escape it with a backslash")
+            raise ValueError("a path has a lone bracket; write [] for a list, or put a backslash before it")
         else:
-            if after_list:
-                raise ValueError("a name after [] needs a dot, as items[].sku")
             name, started, at = name + character, True, at + 1
     if started:
         yield name
     elif not after_list:
-        raise ValueError("a path must not be empty")
+        raise ValueError("a path is empty; name a column")
 
 
 def _read_rule(value: Any) -> FieldRule:
     if not isinstance(value, str):
-        raise ValueError("write an info type, or keep, drop or redact")
+        raise ValueError("is no treatment; write the name of an info type, or keep, drop or redact")
     return Plain(value) if value in tuple(Plain) else value
 
 

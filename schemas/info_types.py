@@ -10,7 +10,17 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Strict,
+    Tag,
+    model_validator,
+)
 
 __all__ = [
     "Basis",
@@ -159,14 +169,28 @@ Duration = Annotated[
     PlainSerializer(_duration_text, return_type=str),
     Field(json_schema_extra={"type": "string", "pattern": "^[1-9][0-9]*[mhdw]$", "examples": ["7d", "12h"]}),
 ]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 """A name that people give: purposes, roles, info types, token domains, datasets."""
 
 
-class Written(BaseModel):
-    """Base of all that people write in YAML: frozen, unknown keys refused, no type coercion."""
+Count = Annotated[int, Strict()]
+"""A whole number; ``true`` and ``"4"`` are none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, hide_input_in_errors=True)
+
+def _kept(value: Any) -> Any:
+    # True and False equal 1 and 0, and Literal would take False for 0.
+    if isinstance(value, bool) or value not in (0, 4):
+        raise ValueError("keep_last is 4 or 0; first digits are never kept, and fewer than four leave too few values")
+    return value
+
+
+KeptDigits = Annotated[Literal[0, 4], BeforeValidator(_kept)]
+
+
+class Written(BaseModel):
+    """Base of all that people write in YAML: frozen, unknown keys refused, values not repeated in errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class _Treated(Written):
@@ -201,7 +225,7 @@ class TokenizeRule(_Collected):
     action: Literal["tokenize"]
     format: Format = Field(description="The shape of value and token.")
     domain: Name = Field(description="Same domain, same token: columns of one domain join.")
-    keep_last: Literal[0, 4] | None = Field(default=None, description="pan only: digits kept in clear; default 4.")
+    keep_last: KeptDigits | None = Field(default=None, description="pan only: digits kept in clear; default 4.")
     alphabet: str | None = Field(default=None, description="alphanumeric only: the characters that are swapped.")
     separators: str | None = Field(default=None, description="alphanumeric only: characters that stay in place.")
     region: str | None = Field(
@@ -244,7 +268,9 @@ class TokenizeRule(_Collected):
     @property
     def kept_separators(self) -> str:
         """``separators`` with their default, without characters of the alphabet."""
-        return DEFAULT_SEPARATORS if self.separators is None else self.separators
+        if self.separators is not None:
+            return self.separators
+        return "".join(mark for mark in DEFAULT_SEPARATORS if mark not in self.numeral_alphabet)
 
     @property
     def hashes_email_domain(self) -> bool:
@@ -257,11 +283,11 @@ def _check_alphabet(alphabet: str | None, separators: str | None) -> None:
         if characters is None:
             continue
         if len(set(characters)) != len(characters) or not characters.isascii() or not characters.isprintable():
-            raise ValueError(f"'{name}' must be distinct printable ASCII characters")
+            raise ValueError(f"'{name}' is not made of distinct printable ASCII characters; name each once")
     if alphabet is not None and len(alphabet) < 2:
-        raise ValueError("'alphabet' needs two characters at least")
+        raise ValueError("'alphabet' is too short; it needs two characters at least")
     if set(alphabet if alphabet is not None else DEFAULT_ALPHABET) & set(separators or ""):
-        raise ValueError("'separators' must not share characters with the alphabet")
+        raise ValueError("'separators' shares characters with the alphabet; name each in one of them")
 
 
 class RedactRule(_Discarded):
@@ -274,39 +300,71 @@ class MaskRule(_Collected):
     """Shows some characters and hides the rest behind asterisks."""
 
     action: Literal["mask"]
-    show_last: int | None = Field(default=None, ge=0, le=64, description="Characters at the end that stay.")
-    show_first: int | None = Field(default=None, ge=0, le=64, description="Characters at the start that stay.")
+    show_last: Count | None = Field(default=None, ge=0, le=64, description="Characters at the end that stay.")
+    show_first: Count | None = Field(default=None, ge=0, le=64, description="Characters at the start that stay.")
 
     @model_validator(mode="after")
     def _one_side(self) -> MaskRule:
         if (self.show_last is None) == (self.show_first is None):
-            raise ValueError("mask needs exactly one of 'show_last' and 'show_first'")
+            raise ValueError("mask shows one end; write exactly one of show_last and show_first")
         return self
 
 
 class Bucket(Written):
     """Numbers, rounded down to a multiple."""
 
-    bucket: float = Field(gt=0, allow_inf_nan=False, description="Width of the bucket.")
+    bucket: Annotated[float, Strict()] = Field(gt=0, allow_inf_nan=False, description="Width of the bucket.")
 
 
 class Prefix(Written):
     """Text, cut after some characters."""
 
-    prefix: int = Field(ge=1, le=64, description="Characters kept.")
+    prefix: Count = Field(ge=1, le=64, description="Characters kept.")
 
 
 class IpPrefix(Written):
     """IP addresses, cut to a network; IPv6 keeps twice the bits of IPv4."""
 
-    ip_prefix: int = Field(ge=1, le=32, description="Bits kept of an IPv4 address.")
+    ip_prefix: Count = Field(ge=1, le=32, description="Bits kept of an IPv4 address.")
+
+
+Coarse = ("year", "month", "day")
+
+
+def _coarseness(value: Any) -> str | None:
+    """Which way of making coarser a written value means; None for no such way."""
+    match value:
+        case str() if value in Coarse:
+            return "date"
+        case Bucket() | {"bucket": _}:
+            return "bucket"
+        case Prefix() | {"prefix": _}:
+            return "prefix"
+        case IpPrefix() | {"ip_prefix": _}:
+            return "ip_prefix"
+        case _:
+            return None
+
+
+Coarseness = Annotated[
+    Annotated[Literal["year", "month", "day"], Tag("date")]
+    | Annotated[Bucket, Tag("bucket")]
+    | Annotated[Prefix, Tag("prefix")]
+    | Annotated[IpPrefix, Tag("ip_prefix")],
+    Discriminator(
+        _coarseness,
+        custom_error_type="coarseness",
+        custom_error_message="no such coarseness; write year, month, day, {bucket: 10}, {prefix: 3} or {ip_prefix: 24}",
+    ),
+]
+"""How coarse ``generalize`` makes a value."""
 
 
 class GeneralizeRule(_Collected):
     """Makes the value coarser."""
 
     action: Literal["generalize"]
-    to: Literal["year", "month", "day"] | Bucket | Prefix | IpPrefix = Field(description="How coarse.")
+    to: Coarseness = Field(description="How coarse: year, month, day, {bucket: 10}, {prefix: 3} or {ip_prefix: 24}.")
     on_invalid: OnInvalid = Field(default=OnInvalid.REDACT, description="What becomes of a value that does not fit.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, Literal
 
@@ -63,7 +64,9 @@ class Policy(Written):
     roles: dict[Name, Role] = Field(default_factory=dict, description="Who asks for raw values.")
     info_types: dict[Name, InfoType] = Field(default_factory=dict, description="What a value is and how it is treated.")
     datasets: dict[Name, Dataset] = Field(default_factory=dict, description="Which records there are.")
-    dead_letters: DeadLetterRule = Field(description="Records that cannot be processed.")
+    dead_letters: DeadLetterRule = Field(
+        default=DeadLetterRule(retain=timedelta(days=7)), description="Records that cannot be processed; default 7d."
+    )
 
     @cached_property
     def digest(self) -> str:

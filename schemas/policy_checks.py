@@ -10,7 +10,7 @@ from .dataset import Dataset, FieldPath, Plain
 from .info_types import DropRule, RedactRule, TokenizeRule
 from .policy import Policy
 
-__all__ = ["Finding", "check_policy", "nearest"]
+__all__ = ["Finding", "check_policy", "is_verification_code", "nearest"]
 
 # Verification codes and PINs must not survive authorization (PCI DSS 4.0, requirement 3.3.1).
 NEVER_KEPT = {
@@ -20,6 +20,8 @@ NEVER_KEPT = {
     "cvc2",
     "cid",
     "cav2",
+    "csc",
+    "cvn",
     "pin",
     "cardpin",
     "pinblock",
@@ -93,10 +95,12 @@ def _info_types(policy: Policy) -> Iterator[Finding]:
         if rule.distribute and not isinstance(rule, TokenizeRule):
             hint = "take 'distribute' out, or use action: tokenize"
             yield Finding((*place, "distribute"), f"action {rule.action} stores no raw value to distribute", hint)
-        if rule.see and not rule.distribute:
-            yield Finding((*place, "see"), "nobody can see what is never stored", "add 'distribute', or take 'see' out")
-        if rule.retain is not None and not rule.distribute:
-            yield Finding((*place, "retain"), "nothing is stored to retain", "add 'distribute', or take 'retain' out")
+        if rule.see and not isinstance(rule, TokenizeRule):
+            hint = "take 'see' out, or use action: tokenize"
+            yield Finding((*place, "see"), f"action {rule.action} stores no raw value to see", hint)
+        if rule.retain is not None and not isinstance(rule, TokenizeRule):
+            hint = "take 'retain' out, or use action: tokenize"
+            yield Finding((*place, "retain"), f"action {rule.action} stores no raw value to retain", hint)
         if name in tuple(Plain):
             yield Finding(place, f"'{name}' is a treatment, not a name", "choose another name for the info type")
         for index, entity in enumerate(rule.finds):
@@ -142,11 +146,17 @@ def _dataset(policy: Policy, name: str, dataset: Dataset) -> Iterator[Finding]:
         if not path.is_scalar:
             yield Finding((*place, key), f"'{path}' passes a list, so a record has many", "name a path without []")
         elif dataset.rule_for(path) is None:
-            hint = f"add a line for '{path}' under fields: an info type, keep, drop or redact"
-            yield Finding((*place, key), f"'{path}' has no line of its own below", hint)
+            yield from _misspelt((*place, key), path, dataset)
     for path, rule in dataset.fields.items():
         yield from _field(policy, (*place, "fields", str(path)), path, rule)
-    yield from _shadowed((*place, "fields"), dataset)
+
+
+def _misspelt(place: tuple[str | int, ...], path: FieldPath, dataset: Dataset) -> Iterator[Finding]:
+    """A subject that no field covers is dropped as all that is not named; a near miss is a slip of the pen."""
+    near = difflib.get_close_matches(str(path), [str(field) for field in dataset.fields], n=1, cutoff=0.85)
+    if near:
+        hint = f"did you mean '{near[0]}'? Else add a line for '{path}' under fields"
+        yield Finding(place, f"'{path}' is not under fields", hint)
 
 
 def _field(policy: Policy, place: tuple[str | int, ...], path: FieldPath, rule: str) -> Iterator[Finding]:
@@ -155,22 +165,11 @@ def _field(policy: Policy, place: tuple[str | int, ...], path: FieldPath, rule: 
         yield Finding(place, f"unknown info type '{rule}'", nearest(rule, known))
         return
     kept = rule == Plain.KEEP or not isinstance(policy.info_types.get(rule, None), DropRule | RedactRule | None)
-    if kept and _is_code(path):
+    if kept and is_verification_code(path):
         yield Finding(place, "verification codes and PINs are never kept, masked or tokenized", "write drop")
 
 
-def _is_code(path: FieldPath) -> bool:
+def is_verification_code(path: FieldPath) -> bool:
+    """Returns whether the last name of a path is that of a card verification code or a PIN."""
     names = [step for step in path.steps if step is not None]
     return bool(names) and names[-1].lower().replace("_", "").replace("-", "") in NEVER_KEPT
-
-
-def _shadowed(place: tuple[str | int, ...], dataset: Dataset) -> Iterator[Finding]:
-    """A line for a path under a dropped one keeps nothing out of the drop by itself: it would surprise its reader."""
-    dropped = [path for path, rule in dataset.fields.items() if rule == Plain.DROP]
-    for path, rule in dataset.fields.items():
-        above = next((other for other in dropped if path != other and path.is_under(other)), None)
-        if above is not None and rule != Plain.DROP:
-            rule_text = f"lies under '{above}', which is dropped"
-            yield Finding(
-                (*place, str(path)), rule_text, f"take the line for '{above}' out; what is not named is dropped"
-            )

@@ -86,5 +86,5 @@ def _places(project: Project) -> Iterator[Finding]:
             other = seen.setdefault(str(Path(uri.partition(":")[2])), name)
             if other != name:
                 yield Finding((name,), f"is the same file as '{other}'", "give each store a file of its own")
-    if project.kek and len(project.kek) < len(KEY_SETS) and not project.kek.keys() & {"vault", "proof", "token"}:
+    if not project.kek:
         yield Finding(("kek",), "names no key set", "write a URI, or one for token, vault or proof")
