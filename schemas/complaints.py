@@ -16,7 +16,10 @@ from pydantic import BaseModel, ValidationError
 from .policy_checks import Finding, nearest
 from .yaml_document import Place
 
-__all__ = ["complaints"]
+__all__ = ["UNKNOWN_KEY", "complaints"]
+
+UNKNOWN_KEY = "unknown key"
+"""The rule of a finding whose key can be left out without loss to the other checks."""
 
 ACTIONS = ("drop", "generalize", "keep", "mask", "redact", "scan", "tokenize")
 GUIDE = "docs/policy-guide.md has an example"
@@ -51,7 +54,7 @@ def _finding(detail: Any, document: Any, model: type[BaseModel]) -> Finding:
     key = str(place[-1]) if place else ""
     match kind:
         case "extra_forbidden":
-            return Finding(place, "unknown key", nearest(key, _siblings(detail["loc"], model)))
+            return Finding(place, UNKNOWN_KEY, nearest(key, _siblings(detail["loc"], model)))
         case "missing":
             return Finding(place, "is missing", f"add '{key}'")
         case "union_tag_not_found":
@@ -64,7 +67,8 @@ def _finding(detail: Any, document: Any, model: type[BaseModel]) -> Finding:
             rule = f"unknown {_kind(place)} '{_short(written)}'"
             return Finding(place, rule, f"write one of: {_choices(context.get('expected'))}")
         case "string_pattern_mismatch":
-            return Finding(place, "is no plain name", f"write it as {context.get('pattern', 'letters')}")
+            hint = "write two capitals, as US" if key == "region" else "write letters, digits, _ and -, a letter first"
+            return Finding(place, "is no plain name", hint)
         case "too_short" | "string_too_short":
             return Finding(place, "is empty", "name one at least" if kind == "too_short" else "write a sentence")
         case _ if kind in SHAPES:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, PlainSerializer
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, PlainSerializer, field_validator
 from pydantic_core import CoreSchema, core_schema
 
 from .info_types import Name, OnDrift, Written
@@ -94,6 +94,13 @@ def _read_path(value: Any) -> FieldPath:
     return FieldPath.parse(value)
 
 
+def _sound_path(value: Any) -> FieldPath | None:
+    try:
+        return _read_path(value)
+    except ValueError:
+        return None
+
+
 def _escaped(name: str) -> str:
     for mark in "\\.[]":
         name = name.replace(mark, "\\" + mark)
@@ -156,6 +163,17 @@ class Dataset(Written):
         description="Path to info type, or keep, drop, redact. What is not named is dropped.",
     )
     on_drift: OnDrift = Field(default=OnDrift.DROP, description="Undeclared columns and contradicting values.")
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _one_line_for_a_path(cls, fields: Any) -> Any:
+        # Two spellings of a path would be one key after reading, and the last would win in silence.
+        spelt: dict[FieldPath, Any] = {}
+        for key in fields if isinstance(fields, dict) else ():
+            path = _sound_path(key)
+            if path is not None and spelt.setdefault(path, key) != key:
+                raise ValueError(f"two lines mean the path '{path}'; keep one of them")
+        return fields
 
     def rule_for(self, path: FieldPath) -> FieldRule | None:
         """Returns the rule of the longest declared path that covers ``path``, or None."""

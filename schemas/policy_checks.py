@@ -10,7 +10,7 @@ from .dataset import Dataset, FieldPath, Plain
 from .info_types import DropRule, RedactRule, TokenizeRule
 from .policy import Policy
 
-__all__ = ["Finding", "check_policy", "is_verification_code", "nearest"]
+__all__ = ["Finding", "check_policy", "is_verification_code", "nearest", "shared_meaning"]
 
 # Verification codes and PINs must not survive authorization (PCI DSS 4.0, requirement 3.3.1).
 NEVER_KEPT = {
@@ -117,13 +117,13 @@ def _domains(policy: Policy) -> Iterator[Finding]:
             continue
         other, agreed = first.setdefault(rule.domain, (name, rule))
         for key in SHARED:
-            if _meaning(rule, key) != _meaning(agreed, key):
+            if shared_meaning(rule, key) != shared_meaning(agreed, key):
                 rule_text = f"differs in '{key}' from '{other}', which shares the domain '{rule.domain}'"
                 yield Finding(("info_types", name, key), rule_text, "make them agree, or name another domain")
 
 
-def _meaning(rule: TokenizeRule, key: str) -> object:
-    """A parameter's value, equal where two spellings mean the same."""
+def shared_meaning(rule: TokenizeRule, key: str) -> object:
+    """Returns what a key of a token domain means, equal where two spellings mean the same."""
     match key:
         case "distribute":
             return frozenset(rule.distribute)

@@ -8,9 +8,21 @@ from enum import StrEnum
 from typing import Any
 
 from .dataset import Dataset, FieldPath, Plain
-from .info_types import Basis, InfoType, Sight, TokenizeRule
+from .info_types import (
+    Basis,
+    Bucket,
+    GeneralizeRule,
+    InfoType,
+    IpPrefix,
+    MaskRule,
+    OnInvalid,
+    Prefix,
+    Sight,
+    TokenizeRule,
+)
 from .policy import Policy
-from .policy_text import join_words, plain_name
+from .policy_checks import shared_meaning
+from .wording import coarseness, join_words, plain_name, time_span
 
 __all__ = ["Change", "Effect", "diff_policies"]
 
@@ -18,6 +30,7 @@ __all__ = ["Change", "Effect", "diff_policies"]
 OPENNESS = {"drop": 0, "redact": 1, "scan": 1, "tokenize": 2, "mask": 3, "generalize": 3, "keep": 4}
 # How much a basis asks of the customer: the more, the tighter.
 ASKING = {Basis.LEGAL_OBLIGATION: 0, Basis.CONTRACT: 0, Basis.LEGITIMATE_INTEREST: 1, Basis.CONSENT: 2}
+COARSE = ("year", "month", "day")
 UNDECLARED = "undeclared, hence dropped"
 
 
@@ -141,18 +154,61 @@ def _info_type(path: str, name: str, before: InfoType, after: InfoType) -> Itera
         yield _change(f"{path}.action", "customer", effect, says)
     yield from _purpose_list(f"{path}.collect", name, "kept, even as a token,", before.collect, after.collect)
     yield from _purpose_list(f"{path}.distribute", name, "given out", before.distribute, after.distribute)
+    yield from _vaulted(f"{path}.distribute", before, after)
     yield from _sights(f"{path}.see", name, before, after)
     yield from _retention(f"{path}.retain", name, before, after)
     if isinstance(before, TokenizeRule) and isinstance(after, TokenizeRule):
         yield from _tokens(path, before, after)
-    elif before.action == after.action and _parameters(before) != _parameters(after):
-        says = f"The {plain_name(name)} is made coarser or finer than before: compare the two lines."
+    yield from _detail(path, name, before, after)
+    yield from _fitting(f"{path}.on_invalid", before, after)
+    yield from _finding(f"{path}.finds", name, before, after)
+
+
+def _detail(path: str, name: str, before: InfoType, after: InfoType) -> Iterator[Change]:
+    match before, after:
+        case GeneralizeRule(to=was), GeneralizeRule(to=now) if was != now:
+            effect = _toward(*_fineness(was, now))
+            says = f"Of your {plain_name(name)} is now kept {coarseness(after)}; before: {coarseness(before)}."
+            yield _change(f"{path}.to", "customer", effect, says)
+        case MaskRule(), MaskRule() if _shown(before) != _shown(after):
+            (was_side, was_count), (now_side, now_count) = _shown(before), _shown(after)
+            effect = _toward(-was_count, -now_count) if was_side == now_side else Effect.CHANGES
+            says = f"Of your {plain_name(name)}, the {now_side} {now_count} characters now stay in clear; "
+            yield _change(path, "customer", effect, f"{says}before: the {was_side} {was_count}.")
+
+
+def _fineness(was: Any, now: Any) -> tuple[int, int]:
+    """Numbers that fall where the value gets finer; equal where the two ways cannot be compared."""
+    if isinstance(was, str) and isinstance(now, str):
+        return -COARSE.index(was), -COARSE.index(now)
+    match was, now:
+        case Bucket(bucket=before), Bucket(bucket=after):
+            return (0, 1) if after > before else (1, 0)
+        case (Prefix(prefix=before), Prefix(prefix=after)) | (IpPrefix(ip_prefix=before), IpPrefix(ip_prefix=after)):
+            return -before, -after
+        case _:
+            return 0, 0
+
+
+def _shown(rule: MaskRule) -> tuple[str, int]:
+    return ("last", rule.show_last) if rule.show_last is not None else ("first", rule.show_first or 0)
+
+
+def _fitting(path: str, before: InfoType, after: InfoType) -> Iterator[Change]:
+    was, now = getattr(before, "on_invalid", None), getattr(after, "on_invalid", None)
+    if was and now and was is not now:
+        kept = "goes to the dead letters" if now is OnInvalid.DEAD_LETTER else "is redacted"
+        yield _change(path, "engineer", Effect.CHANGES, f"A value that does not fit its format now {kept}.")
+
+
+def _finding(path: str, name: str, before: InfoType, after: InfoType) -> Iterator[Change]:
+    added, removed = set(after.finds) - set(before.finds), set(before.finds) - set(after.finds)
+    if added:
+        says = f"What detection finds as {join_words(sorted(added))} is now treated as {plain_name(name)}."
         yield _change(path, "engineer", Effect.CHANGES, says)
-
-
-def _parameters(rule: InfoType) -> dict[str, Any]:
-    general = {"action", "collect", "distribute", "see", "finds", "retain"}
-    return rule.model_dump(mode="json", exclude=general)
+    if removed:
+        says = f"What detection finds as {join_words(sorted(removed))} is no longer treated as {plain_name(name)}."
+        yield _change(path, "engineer", Effect.CHANGES, says)
 
 
 def _purpose_list(path: str, name: str, done: str, before: tuple[str, ...], after: tuple[str, ...]) -> Iterator[Change]:
@@ -163,6 +219,16 @@ def _purpose_list(path: str, name: str, done: str, before: tuple[str, ...], afte
     if removed:
         says = f"Your {plain_name(name)} may no longer be {done} for {_listed(removed)}."
         yield _change(path, "customer", Effect.TIGHTENS, says)
+
+
+def _vaulted(path: str, before: InfoType, after: InfoType) -> Iterator[Change]:
+    """What a change of ``distribute`` does to the vault, which holds a value only while a purpose permits it."""
+    if set(after.distribute) - set(before.distribute):
+        says = "More raw values enter the vault; what was protected before is not there. Protect again what is needed."
+        yield _change(path, "engineer", Effect.LOOSENS, says)
+    if set(before.distribute) - set(after.distribute):
+        says = "Fewer raw values enter the vault, and nobody is shown a value for what was taken out."
+        yield _change(path, "engineer", Effect.TIGHTENS, says)
 
 
 def _sights(path: str, name: str, before: InfoType, after: InfoType) -> Iterator[Change]:
@@ -179,19 +245,27 @@ def _retention(path: str, name: str, before: InfoType, after: InfoType) -> Itera
     if before.retain == after.retain:
         return
     longer = after.retain is None or (before.retain is not None and after.retain > before.retain)
-    how = "as long as a purpose permits" if after.retain is None else f"for {after.retain.days} days at most"
+    how = "as long as a purpose permits" if after.retain is None else f"for {time_span(after.retain)} at most"
     says = f"Your {plain_name(name)} is now kept in the vault {how}."
     yield _change(path, "customer", Effect.LOOSENS if longer else Effect.TIGHTENS, says)
 
 
 def _tokens(path: str, before: TokenizeRule, after: TokenizeRule) -> Iterator[Change]:
     for key in ("domain", "format", "keep_last", "alphabet", "separators", "region", "email_domain"):
-        if getattr(before, key) != getattr(after, key):
+        if shared_meaning(before, key) != shared_meaning(after, key):
             says = "New tokens differ from those already written; the two do not join. Protect again what must join."
-            yield _change(f"{path}.{key}", "engineer", Effect.CHANGES, says)
-    if before.on_invalid is not after.on_invalid:
-        says = f"A value that does not fit its format now goes this way: {after.on_invalid}."
-        yield _change(f"{path}.on_invalid", "engineer", Effect.CHANGES, says)
+            yield _change(f"{path}.{key}", "engineer", _token_effect(key, before, after), says)
+
+
+def _token_effect(key: str, before: TokenizeRule, after: TokenizeRule) -> Effect:
+    """Whether tokens show more of a value than before, as far as one parameter says so."""
+    match key:
+        case "keep_last":
+            return _toward(-before.kept_digits, -after.kept_digits)
+        case "email_domain":
+            return _toward(before.hashes_email_domain, after.hashes_email_domain)
+        case _:
+            return Effect.CHANGES
 
 
 def _datasets(old: Policy, new: Policy) -> Iterator[Change]:
@@ -241,8 +315,8 @@ def _dead_letters(old: Policy, new: Policy) -> Iterator[Change]:
     before, after = old.dead_letters.retain, new.dead_letters.retain
     if before != after:
         effect = Effect.LOOSENS if after > before else Effect.TIGHTENS
-        says = f"Records that failed can be opened for {after.total_seconds() / 86400:g} days; before: "
-        yield _change("dead_letters.retain", "customer", effect, says + f"{before.total_seconds() / 86400:g}.")
+        says = f"Records that failed can be opened for {time_span(after)}; before: {time_span(before)}."
+        yield _change("dead_letters.retain", "customer", effect, says)
 
 
 def _names(before: Any, after: Any) -> list[Any]:

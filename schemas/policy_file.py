@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from .complaints import complaints
+from .complaints import UNKNOWN_KEY, complaints
 from .errors import PolicyError
 from .policy import Policy
 from .policy_checks import Finding, check_policy
-from .yaml_document import Problem, YamlDocument
+from .yaml_document import Place, Problem, YamlDocument
 
 __all__ = ["Problem", "policy_json_schema", "read_document", "read_policy"]
 
@@ -94,8 +94,11 @@ def _with_placeholders(document: Any, found: Iterable[Finding]) -> Any:
         "info_types": {"action": "drop"},
         "datasets": None,
     }
-    for place in (item.place for item in found):
-        section, name = (*map(str, place[:2]), "", "")[:2]
+    for item in found:
+        section, name = (*map(str, item.place[:2]), "", "")[:2]
+        if item.rule == UNKNOWN_KEY:
+            _leave_out(sound, item.place)
+            continue
         members = sound.get(section)
         if not name or section not in placeholders or not isinstance(members, dict):
             sound.pop(section, None)
@@ -105,3 +108,10 @@ def _with_placeholders(document: Any, found: Iterable[Finding]) -> Any:
             members[name] = placeholders[section]
     sound["version"] = 1
     return sound
+
+
+def _leave_out(document: Any, place: Place) -> None:
+    for step in place[:-1]:
+        document = document.get(step) if isinstance(document, dict) else None
+    if isinstance(document, dict):
+        document.pop(place[-1], None)

@@ -179,4 +179,4 @@ def _hint_of(error: yaml.YAMLError) -> str:
     if not isinstance(problem, str) or not problem:
         return "check indentation, quotes and brackets"
     # PyYAML quotes names of anchors and tags; what was pasted by mistake must not come back in a message.
-    return re.sub(r"(['\"])(?!<)[^'\"]{2,}\1", "'…'", problem)
+    return re.sub(r"'[^'\s<\\]{2,}'", "'…'", problem)
