@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from ...schemas.errors import DomainTooSmallError, NumeralLengthError, NumeralRangeError, TokenError
-from .ff1_rounds import CHUNK, FeistelRounds, Shape, Uints
+from .ff1_rounds import FeistelRounds, Shape, Uints
 from .key_sets import Secret
 
-__all__ = ["FF1", "check_shape"]
+__all__ = ["FF1", "check_shape", "check_tweak"]
 
 Numerals = np.ndarray[Any, np.dtype[np.integer[Any]]]
 Tweak = bytes | np.ndarray[Any, np.dtype[np.uint8]]
@@ -35,14 +35,14 @@ class FF1(Secret):
         TokenError: The radix is out of range.
     """
 
-    __slots__ = ("_min_domain", "_rounds", "radix")
+    __slots__ = ("min_domain", "radix", "rounds")
 
     def __init__(self, key: bytes, radix: int, *, min_domain: int = 1_000_000) -> None:
         if not 2 <= radix <= 65536:
             raise TokenError(f"radix {radix} is not in 2 … 65536 (SP 800-38G, section 5.1)")
         self.radix = radix
-        self._min_domain = min_domain
-        self._rounds = FeistelRounds(key)
+        self.min_domain = min_domain
+        self.rounds = FeistelRounds(key)
 
     def encrypt(self, numerals: Numerals, tweak: Tweak = b"") -> Numerals:
         """Returns the encryption of each row.
@@ -52,12 +52,13 @@ class FF1(Secret):
             tweak: Bytes for all values, or ``uint8 (values, t)``.
 
         Returns:
-            An array of the same shape and type.
+            An array of the same shape; of the same type too, or ``uint16`` where that cannot hold ``radix - 1``.
 
         Raises:
-            NumeralLengthError: The length is under 2 or beyond 2^32.
+            NumeralLengthError: The length is under 2, or 2^32 and more.
             NumeralRangeError: A numeral is outside the radix.
             DomainTooSmallError: ``radix ** length`` is under the floor.
+            TokenError: An argument has another shape or type.
         """
         return self._run(numerals, tweak, decrypt=False)
 
@@ -70,28 +71,28 @@ class FF1(Secret):
         if values.ndim != 2 or values.dtype.kind not in "iu":
             raise TokenError("numerals must be an integer array of shape (values, length)")
         shape = Shape(self.radix, values.shape[1])
-        check_shape(shape, self._min_domain)
+        check_shape(shape, self.min_domain)
+        check_tweak(tweak, len(values))
         if values.size and (int(values.min()) < 0 or int(values.max()) >= self.radix):
             raise NumeralRangeError(f"a numeral is outside 0 … {self.radix - 1}; map characters by the alphabet first")
-        static = self._rounds.prepare(shape, _checked(tweak, len(values)), len(values))
-        result = np.empty_like(values)
+        holds = int(np.iinfo(values.dtype).max) >= self.radix - 1
+        result = np.empty(values.shape, values.dtype if holds else np.uint16)
         run = self._words if shape.fits_words else self._integers
-        for start in range(0, len(values), CHUNK):
-            part = slice(start, start + CHUNK)
-            run(values[part], result[part], shape, static if len(static) == 1 else static[part], decrypt)
+        for part, static in self.rounds.chunks(shape, tweak, len(values)):
+            run(values[part], result[part], shape, static, decrypt)
         return result
 
     def _words(self, source: Numerals, target: Numerals, shape: Shape, static: Any, decrypt: bool) -> None:
         left = _number(source[:, : shape.left], shape.radix)
         right = _number(source[:, shape.left :], shape.radix)
-        left, right = self._rounds.run_words(left, right, shape, static, decrypt=decrypt)
-        _spell(left.copy(), target[:, : shape.left], shape.radix)
-        _spell(right.copy(), target[:, shape.left :], shape.radix)
+        left, right = self.rounds.run_words(left, right, shape, static, decrypt=decrypt)
+        _spell(left, target[:, : shape.left], shape.radix)
+        _spell(right, target[:, shape.left :], shape.radix)
 
     def _integers(self, source: Numerals, target: Numerals, shape: Shape, static: Any, decrypt: bool) -> None:
         left = [_long_number(row, shape.radix) for row in source[:, : shape.left].tolist()]
         right = [_long_number(row, shape.radix) for row in source[:, shape.left :].tolist()]
-        left, right = self._rounds.run_integers(left, right, shape, static, decrypt=decrypt)
+        left, right = self.rounds.run_integers(left, right, shape, static, decrypt=decrypt)
         target[:, : shape.left] = [_long_spelled(value, shape.radix, shape.left) for value in left]
         target[:, shape.left :] = [_long_spelled(value, shape.radix, shape.right) for value in right]
 
@@ -100,25 +101,29 @@ def check_shape(shape: Shape, min_domain: int) -> None:
     """Refuses lengths that FF1 does not know and domains that could be tried out.
 
     Raises:
-        NumeralLengthError: The length is under 2 or beyond 2^32.
+        NumeralLengthError: The length is under 2, or 2^32 and more.
         DomainTooSmallError: The domain is under the floor.
     """
     if not 2 <= shape.length < 2**32:
         raise NumeralLengthError(f"FF1 takes 2 to 2^32 - 1 numerals, not {shape.length} (SP 800-38G, section 5.1)")
-    if shape.length < 64 and shape.radix**shape.length < min_domain:
+    # From as many numerals on as the floor has bits, no radix is too small: spares the power of a long value.
+    if shape.length < min_domain.bit_length() and shape.radix**shape.length < min_domain:
         raise DomainTooSmallError(
             f"{shape.length} numerals of radix {shape.radix} make only {shape.radix**shape.length:,} strings, under "
             f"the floor of {min_domain:,}: anyone could try all; use a longer value, format surrogate, or redact"
         )
 
 
-def _checked(tweak: Tweak, count: int) -> Tweak:
+def check_tweak(tweak: Tweak, count: int) -> None:
+    """Refuses a tweak that is neither bytes nor a row of bytes for each of ``count`` values.
+
+    Raises:
+        TokenError: It is something else.
+    """
     if isinstance(tweak, bytes):
-        return tweak
-    tweaks = np.asarray(tweak)
-    if tweaks.ndim != 2 or len(tweaks) != count or tweaks.dtype != np.uint8:
+        return
+    if not isinstance(tweak, np.ndarray) or tweak.ndim != 2 or len(tweak) != count or tweak.dtype != np.uint8:
         raise TokenError("a tweak is bytes for all values, or a uint8 array of shape (values, t)")
-    return tweaks
 
 
 def _number(numerals: Numerals, radix: int) -> Uints:

@@ -1,11 +1,11 @@
 """FF1 over Arrow string columns: characters of a declared alphabet in, characters of the same alphabet out.
 
-Values of one length go through together, as a matrix of bytes; no value becomes a Python object.
+Values of one length go through together, as a matrix of bytes; no value becomes a Python object while its halves fit
+64-bit words (``ff1_rounds``), longer ones become Python integers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...schemas.errors import TokenError
-from .ff1 import FF1, check_shape
-from .ff1_rounds import CHUNK, FeistelRounds, Shape
+from .ff1 import FF1, check_shape, check_tweak
+from .ff1_rounds import Shape
 from .key_sets import Secret
 from .numeral_text import NumeralText
 
 __all__ = ["FF1Text"]
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Offsets = np.ndarray[Any, np.dtype[np.int32]]
 Tweak = bytes | Bytes
 
 
@@ -37,20 +38,19 @@ class FF1Text(Secret):
         TokenError: The alphabet is not of distinct ASCII characters.
     """
 
-    __slots__ = ("_long", "_min_domain", "_rounds", "_text")
+    __slots__ = ("_cipher", "_text")
 
     def __init__(self, key: bytes, alphabet: str, *, min_domain: int = 1_000_000) -> None:
         self._text = NumeralText(alphabet)
-        self._min_domain = min_domain
-        self._rounds = FeistelRounds(key)
-        self._long = FF1(key, self._text.radix, min_domain=min_domain)
+        self._cipher = FF1(key, self._text.radix, min_domain=min_domain)
 
-    def encrypt(self, column: pa.Array, tweak: Tweak = b"") -> pa.StringArray:
+    def encrypt(self, column: pa.Array, tweak: Tweak | pa.Array = b"") -> pa.StringArray:
         """Returns the encryption of each string.
 
         Args:
-            column: ``string`` or ``large_string``; any lengths of 2 and more, nulls allowed.
-            tweak: Bytes for all values, or ``uint8 (values, t)``.
+            column: ``string``, or a type that Arrow casts to it; any lengths of 2 and more, nulls allowed.
+            tweak: Bytes for all values; ``uint8 (values, t)``; or a string or binary column, of any lengths, without
+                nulls where ``column`` has none.
 
         Returns:
             Strings of the same lengths; null where ``column`` is.
@@ -59,80 +59,111 @@ class FF1Text(Secret):
             NumeralLengthError: A string is shorter than 2.
             NumeralRangeError: A character is not in the alphabet.
             DomainTooSmallError: A length has fewer strings than the floor.
+            TokenError: The tweak does not fit the column.
         """
-        return self._columns(column, tweak, decrypt=False)
+        return self._column(column, tweak, decrypt=False)
 
-    def decrypt(self, column: pa.Array, tweak: Tweak = b"") -> pa.StringArray:
+    def decrypt(self, column: pa.Array, tweak: Tweak | pa.Array = b"") -> pa.StringArray:
         """Returns the decryption of each string; arguments and errors as in ``encrypt``."""
-        return self._columns(column, tweak, decrypt=True)
+        return self._column(column, tweak, decrypt=True)
 
     def encrypt_bytes(self, text: Bytes, tweak: Tweak = b"") -> Bytes:
-        """Returns the encryption of each row of ASCII bytes ``(values, length)``; errors as in ``encrypt``."""
+        """Returns the encryption of each row of ASCII bytes ``(values, length)``.
+
+        Args:
+            text: ``uint8 (values, length)``; columns cut from a wider matrix are welcome.
+            tweak: Bytes for all values, or ``uint8 (values, t)``.
+
+        Returns:
+            A new matrix of the same shape; errors as in ``encrypt``.
+        """
         return self._matrix(text, tweak, decrypt=False)
 
     def decrypt_bytes(self, text: Bytes, tweak: Tweak = b"") -> Bytes:
-        """Returns the decryption of each row of ASCII bytes ``(values, length)``; errors as in ``encrypt``."""
+        """Returns the decryption of each row of ASCII bytes; arguments and errors as in ``encrypt_bytes``."""
         return self._matrix(text, tweak, decrypt=True)
 
-    def _columns(self, column: pa.Array, tweak: Tweak, *, decrypt: bool) -> pa.StringArray:
+    def _column(self, column: pa.Array, tweak: Tweak | pa.Array, *, decrypt: bool) -> pa.StringArray:
         strings = column.cast(pa.string())
-        if not isinstance(tweak, bytes) and len(tweak) != len(strings):
-            raise TokenError("a tweak is bytes for all values, or a uint8 array of shape (values, t)")
-        offsets = np.frombuffer(strings.buffers()[1], np.int32)[strings.offset :][: len(strings) + 1].astype(np.int64)
-        if not len(strings):
-            return strings
-        data = np.frombuffer(strings.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
-        offsets -= offsets[0]
-        # Only rows that are values are written, so what lies hidden under a null does not travel on in clear.
-        result = np.zeros_like(data)
-        for rows, places in _groups(strings, offsets):
-            part = tweak if isinstance(tweak, bytes) or rows is None else tweak[rows]
-            text = data.reshape(len(strings), -1) if places is None else data[places]
-            changed = self._matrix(text, part, decrypt=decrypt)
-            if places is None:
-                result = changed.reshape(-1)
-            else:
-                result[places] = changed
+        if isinstance(tweak, pa.Array):
+            return self._by_tweak_length(strings, tweak, decrypt=decrypt)
+        check_tweak(tweak, len(strings))
+        if strings.null_count == len(strings):
+            return pa.nulls(len(strings), pa.string())
+        offsets, data = _offsets_and_data(strings)
+        lengths = np.diff(offsets)
+        if not strings.null_count and lengths.min() == lengths.max():
+            result = self._matrix(data.reshape(len(strings), int(lengths[0])), tweak, decrypt=decrypt)
+        else:
+            result = self._by_length(strings, tweak, decrypt=decrypt)
         return _rebuilt(strings, offsets, result)
 
+    def _by_length(self, strings: pa.StringArray, tweak: Tweak, *, decrypt: bool) -> Bytes:
+        offsets, data = _offsets_and_data(strings)
+        lengths, valid = np.diff(offsets), np.asarray(strings.is_valid())
+        # Only rows that are values are written, so what lies hidden under a null does not travel on in clear.
+        result = np.zeros_like(data)
+        for length in np.unique(lengths[valid]).tolist():
+            check_shape(Shape(self._text.radix, length), self._cipher.min_domain)
+            rows = np.flatnonzero(valid & (lengths == length))
+            places = offsets[rows].astype(np.intp)
+            text = _items(data, length)[places].view(np.uint8).reshape(len(rows), length)
+            changed = self._matrix(text, tweak if isinstance(tweak, bytes) else tweak[rows], decrypt=decrypt)
+            _items(result, length)[places] = changed.view(f"V{length}")[:, 0]
+        return result
+
+    def _by_tweak_length(self, strings: pa.StringArray, tweaks: pa.Array, *, decrypt: bool) -> pa.StringArray:
+        if len(tweaks) != len(strings) or pc.any(pc.and_(tweaks.is_null(), strings.is_valid())).as_py():
+            raise TokenError("a column of tweaks has one for each value; fill its nulls, or filter the values")
+        tweaks = tweaks.cast(pa.binary()).fill_null(b"")
+        lengths = np.asarray(pc.binary_length(tweaks))
+        groups = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
+        parts = []
+        for rows in groups:
+            _, data = _offsets_and_data(tweaks.take(pa.array(rows)))
+            matrix = data.reshape(len(rows), int(lengths[rows[0]]))
+            parts.append(self._column(strings.take(pa.array(rows)), matrix, decrypt=decrypt))
+        if not parts:
+            return strings
+        return pa.concat_arrays(parts).take(pa.array(np.argsort(np.concatenate(groups))))
+
     def _matrix(self, text: Bytes, tweak: Tweak, *, decrypt: bool) -> Bytes:
+        if text.ndim != 2 or text.dtype != np.uint8:
+            raise TokenError("text must be a uint8 array of shape (values, length)")
         shape = Shape(self._text.radix, text.shape[1])
-        check_shape(shape, self._min_domain)
-        self._text.check(text)
+        check_shape(shape, self._cipher.min_domain)
+        check_tweak(tweak, len(text))
         if not shape.fits_words:
-            run = self._long.decrypt if decrypt else self._long.encrypt
+            run = self._cipher.decrypt if decrypt else self._cipher.encrypt
             return self._text.characters(run(self._text.numerals(text), tweak))
-        static = self._rounds.prepare(shape, tweak, len(text))
         result = np.empty(text.shape, np.uint8)
-        for start in range(0, len(text), CHUNK):
-            part = slice(start, start + CHUNK)
-            left, right = self._rounds.run_words(
-                self._text.number(text[part, : shape.left]),
-                self._text.number(text[part, shape.left :]),
-                shape,
-                static if len(static) == 1 else static[part],
-                decrypt=decrypt,
-            )
+        for part, static in self._cipher.rounds.chunks(shape, tweak, len(text)):
+            numerals = self._text.numerals(text[part])
+            left, right = self._text.number(numerals[:, : shape.left]), self._text.number(numerals[:, shape.left :])
+            left, right = self._cipher.rounds.run_words(left, right, shape, static, decrypt=decrypt)
             self._text.spell(left, result[part, : shape.left])
             self._text.spell(right, result[part, shape.left :])
         return result
 
 
-def _groups(strings: pa.StringArray, offsets: Any) -> Iterator[tuple[Any, Any]]:
-    """Yields rows of one length with the places of their bytes; ``(None, None)`` where all rows have one length."""
-    lengths = np.diff(offsets)
-    if not strings.null_count and lengths.min() == lengths.max():
-        yield None, None
-        return
-    valid = np.asarray(pc.is_valid(strings))
-    for length in np.unique(lengths[valid]):
-        rows = np.flatnonzero(valid & (lengths == length))
-        yield rows, offsets[rows][:, None] + np.arange(length)
+def _offsets_and_data(strings: pa.Array) -> tuple[Offsets, Bytes]:
+    """Returns the offsets of a string or binary array, from zero, and the bytes that they mark."""
+    if not len(strings):
+        return np.zeros(1, np.int32), np.empty(0, np.uint8)
+    _, offsets, data = strings.buffers()
+    ends = np.frombuffer(offsets, np.int32, len(strings) + 1, 4 * strings.offset)
+    marked = np.frombuffer(data or b"", np.uint8)[ends[0] : ends[-1]]
+    return ends - ends[0], marked
 
 
-def _rebuilt(strings: pa.StringArray, offsets: Any, data: Bytes) -> pa.StringArray:
+def _items(data: Bytes, length: int) -> np.ndarray[Any, Any]:
+    """Returns the items of ``length`` bytes that start at each byte; numpy copies one in a single step."""
+    return np.ndarray((len(data) - length + 1,), f"V{length}", data, 0, (1,))
+
+
+def _rebuilt(strings: pa.StringArray, offsets: Offsets, data: Bytes) -> pa.StringArray:
     validity = None
     if strings.null_count:
-        validity = pa.py_buffer(np.packbits(np.asarray(pc.is_valid(strings)), bitorder="little"))
-    buffers = [validity, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)]
+        validity = pa.py_buffer(np.packbits(np.asarray(strings.is_valid()), bitorder="little"))
+    buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.string(), len(strings), buffers, strings.null_count)

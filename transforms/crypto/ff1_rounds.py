@@ -7,6 +7,7 @@ tweak) is encrypted once, before the rounds, so that a round costs one AES block
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,8 +20,8 @@ from .key_sets import Secret
 
 __all__ = ["CHUNK", "FeistelRounds", "Shape", "Uints"]
 
-CHUNK = 16_384
-"""Values at a time: their blocks and scratch stay in the second-level cache."""
+CHUNK = 32_768
+"""Values at a time: so many that numpy's cost per call vanishes, so few that their blocks stay in the cache."""
 
 ROUNDS = 10
 LARGEST_HALF = 2**64 // 3
@@ -101,13 +102,22 @@ class FeistelRounds(Secret):
         self._out = np.empty(CHUNK * 16 + 16, np.uint8)
         self._scratch = np.empty((4, CHUNK), np.uint64)
 
-    def prepare(self, shape: Shape, tweak: bytes | Bytes, count: int) -> Bytes:
-        """Returns the last block of every value before the rounds: ``(1, 16)`` for one tweak, else ``(count, 16)``.
+    def chunks(self, shape: Shape, tweak: bytes | Bytes, count: int) -> Iterator[tuple[slice, Bytes]]:
+        """Yields slices of at most ``CHUNK`` of ``count`` values, each with what ``prepare`` returns for it."""
+        static = self.prepare(shape, tweak) if isinstance(tweak, bytes) else None
+        for start in range(0, count, CHUNK):
+            part = slice(start, start + CHUNK)
+            yield part, static if static is not None else self.prepare(shape, tweak[part])
+
+    def prepare(self, shape: Shape, tweak: bytes | Bytes) -> Bytes:
+        """Returns the blocks that hold round and number, before the rounds fill them in: what they share is encrypted.
 
         Args:
             shape: Of the values.
-            tweak: Bytes for all, or ``uint8 (count, t)``.
-            count: How many values.
+            tweak: Bytes for all, or ``uint8 (values, t)``.
+
+        Returns:
+            ``uint8 (1, 16 k)`` for one tweak, else ``(values, 16 k)``; ``k`` is 1 while halves fit words.
         """
         tweaks = np.frombuffer(tweak, np.uint8)[None] if isinstance(tweak, bytes) else tweak
         first = self.encrypt_blocks(np.frombuffer(shape.first_block(tweaks.shape[1]), np.uint8)[None])
@@ -136,7 +146,7 @@ class FeistelRounds(Secret):
             left: ``NUM(A)``, below ``shape.moduli[0]``.
             right: ``NUM(B)``, below ``shape.moduli[1]``.
             shape: One that ``fits_words``.
-            static: What ``prepare`` returned for these values.
+            static: What ``prepare`` returned for them.
             decrypt: Run them backwards.
 
         Returns:
