@@ -30,6 +30,7 @@ SHAPES = {
     "model_attributes_type": ("is no mapping", "write keys below it, 'action' among them"),
     "dict_type": ("is no mapping", "write names below it"),
     "tuple_type": ("is no list", "write it in brackets, as [support]"),
+    "path_type": ("is no path", "write the name of a file"),
     "string_type": ("is no text", "put it in quotes"),
     "int_type": ("is no whole number", "write digits without quotes"),
     "float_type": ("is no number", "write digits without quotes"),

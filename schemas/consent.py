@@ -5,12 +5,16 @@ An instant is an ``int``: microseconds since 1970-01-01T00:00:00Z. Texts are RFC
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 __all__ = ["ConsentEvent", "Decision", "format_instant", "parse_instant"]
 
+RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(?P<offset>[Zz]|[+-][0-9]{2}:[0-9]{2})?"
+)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -52,7 +56,7 @@ def parse_instant(text: str) -> int:
     """Returns the microseconds of an RFC 3339 instant.
 
     Args:
-        text: Date, time and offset, or ``Z``; more than six decimals of a second are refused.
+        text: Date, time and offset, or ``Z``; decimals of a second beyond the sixth are cut off.
 
     Raises:
         ValueError: Not an instant, or one without an offset. The text is not quoted.
@@ -63,17 +67,25 @@ def parse_instant(text: str) -> int:
     Traceback (most recent call last):
     ValueError: an instant needs an offset, as 2026-03-01T09:00:00Z
     """
-    try:
-        moment = datetime.fromisoformat(text)
-    except (ValueError, TypeError):
-        raise ValueError("not an instant; write it as 2026-03-01T09:00:00Z") from None
-    if moment.tzinfo is None:
+    parts = RFC_3339.fullmatch(text)
+    if parts is None:
+        raise ValueError("not an instant; write it as 2026-03-01T09:00:00Z")
+    if parts["offset"] is None:
         raise ValueError("an instant needs an offset, as 2026-03-01T09:00:00Z")
-    return (moment - EPOCH) // MICROSECOND
+    try:
+        instant = (datetime.fromisoformat(text.upper()) - EPOCH) // MICROSECOND
+        # An offset can lead out of the years that can be written again.
+        format_instant(instant)
+    except (ValueError, OverflowError):
+        raise ValueError("not an instant of the calendar; write it as 2026-03-01T09:00:00Z") from None
+    return instant
 
 
 def format_instant(instant: int) -> str:
     """Returns RFC 3339 in UTC, with microseconds only where they are not zero.
+
+    Raises:
+        OverflowError: Outside the years 1 to 9999.
 
     >>> format_instant(500000)
     '1970-01-01T00:00:00.500000Z'
