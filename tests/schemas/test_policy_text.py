@@ -43,9 +43,9 @@ def test_customers_read_every_reason_and_every_piece(changed):
 def test_customers_are_told_what_a_refusal_does(changed):
     text = explain_policy(changed(), "customer")
     assert (
-        "You may say no to “So that our staff can look up your order when you call.” We then delete your email from "
-        "the vault, and nobody here can see it any more. Your card may stay in the vault for our other reasons, but we no "
-        "longer use it for this."
+        "You may say no to “So that our staff can look up your order when you call.” "
+        "We then delete your email from the vault, and nobody here can see it any more. "
+        "Your card may stay in the vault for our other reasons, but we no longer use it for this."
     ) in text
     assert "You may object to “To see which products sell.” We then no longer collect your birth date." in text
     assert "You may say no to “To deliver" not in text
