@@ -1,0 +1,172 @@
+"""A string column as bytes: one buffer and where each row begins, for work in numpy without Python strings.
+
+Rows of one length become a matrix ``(rows, length)`` of bytes. Nothing lies in the buffer that is not of a row: what
+a null hid in Arrow's buffer is left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ...schemas.errors import TokenError
+
+__all__ = ["Bools", "ByteRows", "Bytes", "Int64s"]
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+Int64s = np.ndarray[Any, np.dtype[np.int64]]
+
+LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class ByteRows:
+    """``n`` rows of bytes, null or not.
+
+    Attributes:
+        data: The bytes of all rows, one after the other.
+        offsets: ``n + 1`` places in ``data``, from 0 to its end.
+        valid: Which rows are not null; a null has no bytes.
+    """
+
+    data: Bytes
+    offsets: Int64s
+    valid: Bools
+
+    @classmethod
+    def of(cls, column: pa.Array) -> ByteRows:
+        """Returns the rows of a ``string`` or ``large_string`` column."""
+        count = len(column)
+        if not count:
+            return cls(np.empty(0, np.uint8), np.zeros(1, np.int64), np.empty(0, np.bool_))
+        width = np.int64 if pa.types.is_large_string(column.type) else np.int32
+        _, places, content = column.buffers()
+        offsets = np.frombuffer(places, width)[column.offset :][: count + 1].astype(np.int64)
+        data = np.frombuffer(content if content is not None else b"", np.uint8)[offsets[0] : offsets[-1]]
+        rows = cls(data, offsets - offsets[0], np.ones(count, np.bool_))
+        return rows.only(pc.is_valid(column).to_numpy(zero_copy_only=False)) if column.null_count else rows
+
+    @classmethod
+    def of_matrix(cls, matrix: Bytes, valid: Bools) -> ByteRows:
+        """Returns the rows of ``(n, length)`` bytes; those that are not ``valid`` become null."""
+        lengths = np.where(valid, matrix.shape[1], 0)
+        data = matrix if valid.all() else matrix[valid]
+        return cls(np.ascontiguousarray(data).reshape(-1), _offsets(lengths), valid)
+
+    def __len__(self) -> int:
+        return len(self.valid)
+
+    @cached_property
+    def lengths(self) -> Int64s:
+        """Bytes of each row; 0 for nulls."""
+        return np.diff(self.offsets)
+
+    @property
+    def starts(self) -> Int64s:
+        """Where each row begins."""
+        return self.offsets[:-1]
+
+    def only(self, kept: Bools) -> ByteRows:
+        """Returns the rows with all that are not ``kept`` made null."""
+        valid = self.valid & kept
+        if bool((valid == self.valid).all()) and not self.lengths[~valid].any():
+            return self
+        data = self.data if not self.lengths[~valid].any() else self.data[np.repeat(valid, self.lengths)]
+        return ByteRows(data, _offsets(np.where(valid, self.lengths, 0)), valid)
+
+    def without(self, dropped: Bools) -> ByteRows:
+        """Returns the rows without the bytes that are ``dropped``, a flag for each place in ``data``."""
+        if not dropped.any():
+            return self
+        lengths = self.lengths - self.counts(dropped)
+        return ByteRows(self.data[~dropped], _offsets(lengths), self.valid)
+
+    def without_first(self, counts: Int64s) -> ByteRows:
+        """Returns the rows without their first bytes, ``counts`` of each row and never more than it has."""
+        dropped = np.zeros(len(self.data), np.bool_)
+        for place in range(int(counts.max(initial=0))):
+            dropped[self.starts[counts > place] + place] = True
+        return self.without(dropped)
+
+    def counts(self, flags: Bools) -> Int64s:
+        """Returns how many bytes of each row are flagged."""
+        if not flags.any():
+            return np.zeros(len(self), np.int64)
+        sums = np.zeros(len(flags) + 1, np.int64)
+        np.cumsum(flags, out=sums[1:])
+        return np.diff(sums[self.offsets])
+
+    def any_of(self, flags: Bools) -> Bools:
+        """Returns which rows have a flagged byte."""
+        return self.counts(flags) > 0
+
+    def matrix(self, rows: Int64s, length: int) -> Bytes:
+        """Returns the first ``length`` bytes of some rows, each of which has as many, as ``(rows, length)``."""
+        if not length or not len(rows):
+            return np.empty((len(rows), length), np.uint8)
+        return _windows(self.data, length)[self.starts[rows]].view(np.uint8).reshape(len(rows), length)
+
+    def heads(self, length: int) -> Bytes:
+        """Returns the first ``length`` bytes of all rows, zeros where a row is shorter."""
+        padded = np.concatenate([self.data, np.zeros(length, np.uint8)])
+        heads = _windows(padded, length)[self.starts].view(np.uint8).reshape(len(self), length)
+        short = np.flatnonzero(self.lengths < length)
+        heads[short] *= np.arange(length) < self.lengths[short][:, None]
+        return heads
+
+    def by_length(self) -> Iterator[tuple[Int64s | None, Bytes]]:
+        """Yields all rows of one length, length by length, with their matrix; ``None`` for: all rows."""
+        if not len(self):
+            return
+        lengths = self.lengths
+        if self.valid.all() and lengths.min() == lengths.max():
+            yield None, self.data.reshape(len(self), -1)
+            return
+        for length in np.flatnonzero(np.bincount(lengths[self.valid])):
+            rows = np.flatnonzero(self.valid & (lengths == length))
+            yield rows, self.matrix(rows, int(length))
+
+    def mapped(self, change: Callable[[Bytes], Bytes]) -> ByteRows:
+        """Returns rows of the same lengths: ``change`` gets each length's matrix and returns one of that shape."""
+        data = np.zeros(len(self.data), np.uint8)
+        for rows, matrix in self.by_length():
+            if not matrix.size:
+                continue
+            changed = np.ascontiguousarray(change(matrix))
+            if rows is None:
+                data = changed.reshape(-1)
+            else:
+                length = matrix.shape[1]
+                _windows(data, length)[self.starts[rows]] = changed.view(f"V{length}")[:, 0]
+        return ByteRows(data, self.offsets, self.valid)
+
+    def to_strings(self) -> pa.StringArray:
+        """Returns the rows as an Arrow column.
+
+        Raises:
+            TokenError: They have more bytes than a ``string`` column can hold.
+        """
+        if len(self.data) > LARGEST:
+            raise TokenError("a column of strings holds at most 2 GiB; use smaller batches")
+        nulls = len(self) - int(np.count_nonzero(self.valid))
+        validity = pa.py_buffer(np.packbits(self.valid, bitorder="little")) if nulls else None
+        buffers = [validity, pa.py_buffer(self.offsets.astype(np.int32)), pa.py_buffer(self.data)]
+        return pa.Array.from_buffers(pa.string(), len(self), buffers, nulls)
+
+
+def _offsets(lengths: Int64s) -> Int64s:
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def _windows(data: Bytes, length: int) -> np.ndarray[Any, np.dtype[np.void]]:
+    """Each place of ``data`` with the bytes that follow as one item, which numpy copies at once."""
+    return np.ndarray((max(len(data) - length + 1, 0),), f"V{length}", data, strides=(1,))
