@@ -24,6 +24,8 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Offsets = np.ndarray[Any, np.dtype[np.int32]]
 Tweak = bytes | Bytes
 
+COUNTED = 65_536
+
 
 class FF1Text(Secret):
     """FF1 with one key over strings of one alphabet. For one thread at a time; refuses pickling; hides its key.
@@ -103,7 +105,7 @@ class FF1Text(Secret):
         lengths, valid = np.diff(offsets), np.asarray(strings.is_valid())
         # Only rows that are values are written, so what lies hidden under a null does not travel on in clear.
         result = np.zeros_like(data)
-        for length in np.unique(lengths[valid]).tolist():
+        for length in _distinct(lengths[valid]):
             check_shape(Shape(self._text.radix, length), self._cipher.min_domain)
             rows = np.flatnonzero(valid & (lengths == length))
             places = offsets[rows].astype(np.intp)
@@ -117,7 +119,7 @@ class FF1Text(Secret):
             raise TokenError("a column of tweaks has one for each value; fill its nulls, or filter the values")
         tweaks = tweaks.cast(pa.binary()).fill_null(b"")
         lengths = np.asarray(pc.binary_length(tweaks))
-        groups = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
+        groups = [np.flatnonzero(lengths == length) for length in _distinct(lengths)]
         parts = []
         for rows in groups:
             _, data = _offsets_and_data(tweaks.take(pa.array(rows)))
@@ -136,6 +138,7 @@ class FF1Text(Secret):
         if not shape.fits_words:
             run = self._cipher.decrypt if decrypt else self._cipher.encrypt
             return self._text.characters(run(self._text.numerals(text), tweak))
+        text = text if text.strides[1] == 1 else np.ascontiguousarray(text)
         result = np.empty(text.shape, np.uint8)
         for part, static in self._cipher.rounds.chunks(shape, tweak, len(text)):
             numerals = self._text.numerals(text[part])
@@ -154,6 +157,14 @@ def _offsets_and_data(strings: pa.Array) -> tuple[Offsets, Bytes]:
     ends = np.frombuffer(offsets, np.int32, len(strings) + 1, 4 * strings.offset)
     marked = np.frombuffer(data or b"", np.uint8)[ends[0] : ends[-1]]
     return ends - ends[0], marked
+
+
+def _distinct(lengths: Any) -> list[int]:
+    """Returns the distinct lengths, ascending; by counting, where the longest allows it."""
+    if int(lengths.max(initial=0)) < COUNTED:
+        found: list[int] = np.flatnonzero(np.bincount(lengths)).tolist()
+        return found
+    return [int(length) for length in np.unique(lengths)]
 
 
 def _items(data: Bytes, length: int) -> np.ndarray[Any, Any]:

@@ -100,7 +100,7 @@ class FeistelRounds(Secret):
         self._encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305
         self._in = np.empty((CHUNK, 2), ">u8")
         self._out = np.empty(CHUNK * 16 + 16, np.uint8)
-        self._scratch = np.empty((4, CHUNK), np.uint64)
+        self._scratch = np.empty((5, CHUNK), np.uint64)
 
     def chunks(self, shape: Shape, tweak: bytes | Bytes, count: int) -> Iterator[tuple[slice, Bytes]]:
         """Yields slices of at most ``CHUNK`` of ``count`` values, each with what ``prepare`` returns for it."""
@@ -179,9 +179,13 @@ class FeistelRounds(Secret):
             np.bitwise_xor(source, static[1] ^ np.uint64(step << shift), out=free)
         self._in[:count, 1] = free
         self._encryptor.update_into(self._in[:count].data.cast("B"), self._out.data)
-        result = self._out[: 16 * count].view(">u8").reshape(count, 2)
-        np.copyto(free, result[:, 0])
-        return free, (result[:, 1] >> np.uint64(32)).astype(np.uint64) if shape.output_bytes > 8 else None
+        result = self._out[: 16 * count]
+        np.copyto(free, result.view(">u8")[::2])
+        if shape.output_bytes == 8:
+            return free, None
+        more = self._scratch[4, :count]
+        np.copyto(more, result.view(">u4")[2::4])
+        return free, more
 
     def run_integers(
         self, left: list[int], right: list[int], shape: Shape, static: Bytes, *, decrypt: bool
@@ -215,49 +219,36 @@ class FeistelRounds(Secret):
 
 
 def _added(target: Uints, number: tuple[Uints, Uints | None], modulus: int, free: Uints) -> None:
-    """Sets ``target`` to ``(target + number) mod modulus``."""
+    """Sets ``target`` to ``(target + number) mod modulus``; ``number`` is used up."""
     first, more = number
     if more is None and int(first.max(initial=0)) <= WORD - 1 - modulus:
         # The sum cannot wrap, so one division does for both.
-        np.add(first, target, out=first)
-        np.floor_divide(first, np.uint64(modulus), out=free)
-        np.multiply(free, np.uint64(modulus), out=free)
-        np.subtract(first, free, out=target)
+        np.add(first, target, out=target)
+        _take_modulo(target, modulus, free)
         return
     _reduce(first, more, modulus, free)
     np.add(target, first, out=target)
-    _once_less(target, modulus, free)
+    _take_once(target, modulus, free)
 
 
 def _subtracted(target: Uints, number: tuple[Uints, Uints | None], modulus: int, free: Uints) -> None:
-    """Sets ``target`` to ``(target - number) mod modulus``."""
+    """Sets ``target`` to ``(target - number) mod modulus``; ``number`` is used up."""
     first, more = number
     _reduce(first, more, modulus, free)
     np.add(target, np.uint64(modulus), out=target)
     np.subtract(target, first, out=target)
-    _once_less(target, modulus, free)
-
-
-def _once_less(values: Uints, modulus: int, free: Uints) -> None:
-    """Takes the modulus away where it fits: below it, the difference wraps and is the larger of the two."""
-    np.subtract(values, np.uint64(modulus), out=free)
-    np.minimum(values, free, out=values)
+    _take_once(target, modulus, free)
 
 
 def _reduce(first: Uints, more: Uints | None, modulus: int, free: Uints) -> None:
     """Sets ``first`` to the number mod modulus: ``first`` alone, or ``first * 2^32 + more``."""
-    factor = np.uint64(modulus)
-    np.floor_divide(first, factor, out=free)
-    np.multiply(free, factor, out=free)
-    np.subtract(first, free, out=first)
+    _take_modulo(first, modulus, free)
     if more is None:
         return
     if modulus <= 2**32:
         np.left_shift(first, np.uint64(32), out=first)
         np.bitwise_or(first, more, out=first)
-        np.floor_divide(first, factor, out=free)
-        np.multiply(free, factor, out=free)
-        np.subtract(first, free, out=first)
+        _take_modulo(first, modulus, free)
         return
     # The product needs up to 95 bits. Its quotient is below 2^32, so a double estimates it to 2^-19; a bias of 2^-18
     # keeps the estimate at or under the truth, at most two short. The remainder, below 3 * modulus, is exact mod 2^64.
@@ -266,9 +257,22 @@ def _reduce(first: Uints, more: Uints | None, modulus: int, free: Uints) -> None
     quotient -= 2.0**-18
     np.maximum(quotient, 0.0, out=quotient)
     free[:] = quotient
-    np.multiply(free, factor, out=free)
+    np.multiply(free, np.uint64(modulus), out=free)
     np.left_shift(first, np.uint64(32), out=first)
     np.bitwise_or(first, more, out=first)
     np.subtract(first, free, out=first)
-    _once_less(first, modulus, free)
-    _once_less(first, modulus, free)
+    _take_once(first, modulus, free)
+    _take_once(first, modulus, free)
+
+
+def _take_modulo(values: Uints, modulus: int, free: Uints) -> None:
+    """Takes all multiples of the modulus away; numpy divides by one number many times faster than ``%`` does."""
+    np.floor_divide(values, np.uint64(modulus), out=free)
+    np.multiply(free, np.uint64(modulus), out=free)
+    np.subtract(values, free, out=values)
+
+
+def _take_once(values: Uints, modulus: int, free: Uints) -> None:
+    """Takes the modulus away where it fits; where it does not, the difference wraps and is the larger of the two."""
+    np.subtract(values, np.uint64(modulus), out=free)
+    np.minimum(values, free, out=values)
