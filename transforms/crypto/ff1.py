@@ -90,11 +90,11 @@ class FF1(Secret):
         _spell(right, target[:, shape.left :], shape.radix)
 
     def _integers(self, source: Numerals, target: Numerals, shape: Shape, static: Any, decrypt: bool) -> None:
-        left = [_long_number(row, shape.radix) for row in source[:, : shape.left].tolist()]
-        right = [_long_number(row, shape.radix) for row in source[:, shape.left :].tolist()]
+        left = _long_numbers(source[:, : shape.left], shape.radix)
+        right = _long_numbers(source[:, shape.left :], shape.radix)
         left, right = self.rounds.run_integers(left, right, shape, static, decrypt=decrypt)
-        target[:, : shape.left] = [_long_spelled(value, shape.radix, shape.left) for value in left]
-        target[:, shape.left :] = [_long_spelled(value, shape.radix, shape.right) for value in right]
+        _spell_long(left, target[:, : shape.left], shape.radix)
+        _spell_long(right, target[:, shape.left :], shape.radix)
 
 
 def check_shape(shape: Shape, min_domain: int) -> None:
@@ -145,15 +145,31 @@ def _spell(values: Uints, target: Numerals, radix: int) -> None:
     target[:, 0] = values
 
 
-def _long_number(numerals: list[int], radix: int) -> int:
-    total = 0
-    for numeral in numerals:
-        total = total * radix + numeral
-    return total
+def _long_numbers(numerals: Numerals, radix: int) -> list[int]:
+    """``NUM`` of each row in Python integers, by Horner's rule over as many numerals at a time as fit a word."""
+    width, step = numerals.shape[1], _word_numerals(radix)
+    first, factor = width % step or step, radix**step
+    totals: list[int] = _number(numerals[:, :first], radix).tolist()
+    for start in range(first, width, step):
+        words = _number(numerals[:, start : start + step], radix).tolist()
+        totals = [total * factor + word for total, word in zip(totals, words, strict=True)]
+    return totals
 
 
-def _long_spelled(value: int, radix: int, length: int) -> list[int]:
-    numerals = [0] * length
-    for place in range(length - 1, -1, -1):
-        value, numerals[place] = divmod(value, radix)
-    return numerals
+def _spell_long(values: list[int], target: Numerals, radix: int) -> None:
+    """``STR`` of each Python integer into the rows of ``target``."""
+    stop, step = target.shape[1], _word_numerals(radix)
+    factor = radix**step
+    while stop > step:
+        split = [divmod(value, factor) for value in values]
+        _spell(np.array([word for _, word in split], np.uint64), target[:, stop - step : stop], radix)
+        values, stop = [rest for rest, _ in split], stop - step
+    _spell(np.array(values, np.uint64), target[:, :stop], radix)
+
+
+def _word_numerals(radix: int) -> int:
+    """Returns how many numerals always fit 64 bits."""
+    count = 1
+    while radix ** (count + 1) <= 2**64:
+        count += 1
+    return count

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from ...schemas.errors import TokenError
 from .ff1 import FF1, check_shape, check_tweak
-from .ff1_rounds import Shape
+from .ff1_rounds import CHUNK, Shape
 from .key_sets import Secret
 from .numeral_text import NumeralText
 
@@ -107,11 +107,14 @@ class FF1Text(Secret):
         result = np.zeros_like(data)
         for length in _distinct(lengths[valid]):
             check_shape(Shape(self._text.radix, length), self._cipher.min_domain)
-            rows = np.flatnonzero(valid & (lengths == length))
-            places = offsets[rows].astype(np.intp)
-            text = _items(data, length)[places].view(np.uint8).reshape(len(rows), length)
-            changed = self._matrix(text, tweak if isinstance(tweak, bytes) else tweak[rows], decrypt=decrypt)
-            _items(result, length)[places] = changed.view(f"V{length}")[:, 0]
+            everywhere = np.flatnonzero(valid & (lengths == length))
+            source, target = _items(data, length), _items(result, length)
+            for start in range(0, len(everywhere), CHUNK):
+                rows = everywhere[start : start + CHUNK]
+                places = offsets[rows].astype(np.intp)
+                text = source[places].view(np.uint8).reshape(len(rows), length)
+                part = tweak if isinstance(tweak, bytes) else tweak[rows]
+                target[places] = self._matrix(text, part, decrypt=decrypt).view(f"V{length}")[:, 0]
         return result
 
     def _by_tweak_length(self, strings: pa.StringArray, tweaks: pa.Array, *, decrypt: bool) -> pa.StringArray:

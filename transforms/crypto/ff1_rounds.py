@@ -203,10 +203,11 @@ class FeistelRounds(Secret):
 
     def _long_round(self, source: list[int], step: int, shape: Shape, rest: Bytes) -> list[int]:
         """Returns ``NUM(S)`` of each value (steps 6 i to iv)."""
-        tail = b"".join(bytes((step,)) + value.to_bytes(shape.number_bytes, "big") for value in source)
         blocks = rest.copy()
-        width = shape.number_bytes + 1
-        blocks[:, -width:] ^= np.frombuffer(tail, np.uint8).reshape(len(source), width)
+        width = shape.number_bytes
+        numbers = b"".join([value.to_bytes(width, "big") for value in source])
+        blocks[:, -width:] ^= np.frombuffer(numbers, np.uint8).reshape(len(source), width)
+        blocks[:, -width - 1] ^= step
         state = self.encrypt_blocks(blocks[:, :16])
         for at in range(16, blocks.shape[1], 16):
             state = self.encrypt_blocks(state ^ blocks[:, at : at + 16])
@@ -214,8 +215,9 @@ class FeistelRounds(Secret):
         for index in range(1, -(-shape.output_bytes // 16)):
             counter = np.frombuffer(index.to_bytes(16, "big"), np.uint8)
             streams.append(self.encrypt_blocks(state ^ counter))
-        stream = np.concatenate(streams, axis=1)[:, : shape.output_bytes]
-        return [int.from_bytes(row.tobytes(), "big") for row in stream]
+        used = shape.output_bytes
+        stream = np.concatenate(streams, axis=1)[:, :used].tobytes()
+        return [int.from_bytes(stream[at : at + used], "big") for at in range(0, len(stream), used)]
 
 
 def _added(target: Uints, number: tuple[Uints, Uints | None], modulus: int, free: Uints) -> None:
