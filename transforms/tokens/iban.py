@@ -74,7 +74,7 @@ class IbanTokenizer(ColumnTokenizer):
         data = np.zeros(len(rows.data), np.uint8)
         for country, places in by_country(rows):
             changed = self._changed(country, rows.matrix(places, country.length), decrypt=decrypt)
-            data[rows.starts[places][:, None] + np.arange(country.length)] = changed
+            rows.place(data, places, changed)
         return ByteRows(data, rows.offsets, rows.valid)
 
     def _changed(self, country: IbanCountry, ibans: Bytes, *, decrypt: bool) -> Bytes:

@@ -18,7 +18,7 @@ from ..crypto.key_sets import TokenKeys
 from ..values.byte_rows import ByteRows, Bytes
 from ..values.canonical import Canonical
 from ..values.digits import not_digits
-from ..values.phone import LONGEST, SHORTEST_NATIONAL, canonical_phone, code_lengths
+from ..values.phone import LONGEST, SHORTEST_NATIONAL, canonical_phone, code_lengths, code_lengths_of
 from .tokenizer import ColumnTokenizer
 
 __all__ = ["PhoneTokenizer"]
@@ -58,16 +58,22 @@ class PhoneTokenizer(ColumnTokenizer):
     def _run(self, rows: ByteRows, *, decrypt: bool) -> ByteRows:
         run = self._cipher.decrypt_bytes if decrypt else self._cipher.encrypt_bytes
 
-        def change(numbers: Bytes) -> Bytes:
+        def same_code_length(numbers: Bytes, length: int) -> Bytes:
+            tweak = np.full((len(numbers), 3), ord("0"), np.uint8)
+            tweak[:, 3 - length :] = numbers[:, 1 : 1 + length]
             result = numbers.copy()
-            lengths = code_lengths(ByteRows.of_matrix(numbers, np.ones(len(numbers), np.bool_)))
-            for length in np.flatnonzero(np.bincount(lengths)):
+            result[:, 1 + length :] = run(np.ascontiguousarray(numbers[:, 1 + length :]), tweak)
+            return result
+
+        def change(numbers: Bytes) -> Bytes:
+            lengths = code_lengths_of(numbers)
+            present = np.flatnonzero(np.bincount(lengths))
+            if len(present) == 1:
+                return same_code_length(numbers, int(present[0]))
+            result = np.empty_like(numbers)
+            for length in present:
                 places = np.flatnonzero(lengths == length)
-                part = numbers[places]
-                tweak = np.full((len(part), 3), ord("0"), np.uint8)
-                tweak[:, 3 - length :] = part[:, 1 : 1 + length]
-                part[:, 1 + length :] = run(np.ascontiguousarray(part[:, 1 + length :]), tweak)
-                result[places] = part
+                result[places] = same_code_length(numbers[places], int(length))
             return result
 
         return rows.mapped(change)

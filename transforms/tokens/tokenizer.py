@@ -17,6 +17,9 @@ from ..values.canonical import Canonical, Reasons
 
 __all__ = ["ColumnTokenizer", "Tokenized", "Tokenizer"]
 
+CHUNK = 32_768
+"""Rows at a time: the arrays that they take on the way stay in the cache."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenized:
@@ -70,12 +73,22 @@ class ColumnTokenizer(Secret, ABC):
         """Returns tokens and canonical values of a column of any type; of a dictionary each entry once."""
         if pa.types.is_dictionary(column.type):
             return self._spread(column)
-        canonical = self._canonical(column)
-        return Tokenized(tokens=self._tokens(canonical.values), values=canonical.values, reasons=canonical.reasons)
+        parts = [self._part(column.slice(start, CHUNK)) for start in range(0, max(len(column), 1), CHUNK)]
+        if len(parts) == 1:
+            return parts[0]
+        return Tokenized(
+            tokens=pa.concat_arrays([part.tokens for part in parts]),
+            values=pa.concat_arrays([part.values for part in parts]),
+            reasons=np.concatenate([part.reasons for part in parts]),
+        )
 
     def invert(self, tokens: pa.StringArray) -> pa.StringArray:
         """Returns the canonical values of tokens; null where null or no token of this format and version."""
         return self._inverted(ByteRows.of(tokens.cast(pa.string()))).to_strings()
+
+    def _part(self, column: pa.Array) -> Tokenized:
+        canonical = self._canonical(column)
+        return Tokenized(tokens=self._tokens(canonical.values), values=canonical.values, reasons=canonical.reasons)
 
     @abstractmethod
     def _canonical(self, column: pa.Array) -> Canonical:

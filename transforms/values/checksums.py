@@ -16,6 +16,14 @@ ONES = np.uint64(0x0001_0001_0001_0001)
 SIXES = np.uint64(0x0006_0006_0006_0006)
 CHUNK = 16_384
 
+# Eight digits in bytes become pairs, then fours, then one number.
+TENS_AND_ONES = np.uint64(0x0F0F_0F0F_0F0F_0F0F)
+GATHER = (
+    (np.uint64(10), np.uint64(8), np.uint64(0x00FF_00FF_00FF_00FF)),
+    (np.uint64(100), np.uint64(16), np.uint64(0x0000_FFFF_0000_FFFF)),
+    (np.uint64(10_000), np.uint64(32), np.uint64(0x0000_0000_FFFF_FFFF)),
+)
+
 FACTORS = np.full(256, 100, np.int64)
 NUMBERS = np.zeros(256, np.int64)
 FACTORS[ord("0") : ord("9") + 1] = 10
@@ -65,6 +73,8 @@ def mod97(text: Bytes) -> Int64s:
     >>> mod97(np.frombuffer(b"370400440532013000DE89", np.uint8).reshape(1, 22)).tolist()
     [1]
     """
+    if not (text - ord("0") > 9).any():
+        return _decimal_mod97(text)
     remainder = np.zeros(len(text), np.int64)
     for column in range(text.shape[1]):
         characters = text[:, column]
@@ -77,19 +87,33 @@ def mod97(text: Bytes) -> Int64s:
     return remainder
 
 
-def _luhn_sums(digits: Bytes) -> Any:
+def _decimal_mod97(digits: Bytes) -> Int64s:
+    """``mod97`` of digits alone: eight at a time become a number, and each number counts by its place."""
+    numbers = _words(digits) & TENS_AND_ONES
+    for factor, shift, mask in GATHER:
+        numbers = (numbers * factor + (numbers >> shift)) & mask
+    weights = np.array([pow(10, 8 * place, 97) for place in reversed(range(numbers.shape[1]))], np.uint64)
+    return np.asarray((numbers * weights).sum(axis=1) % np.uint64(97)).astype(np.int64)
+
+
+def _words(digits: Bytes) -> Any:
+    """The digits eight at a time as ``uint64``, the last of a row in the highest byte; zeros fill up in front."""
     count, width = digits.shape
     words = -(-width // 8)
     padded = np.zeros((count, 8 * words), np.uint8)
     item = f"V{width}"
     padded[:, 8 * words - width :].view(item)[:, 0] = digits.view(item)[:, 0]
-    numbers = padded.view("<u8").astype(np.uint64, copy=False)
+    return padded.view("<u8").astype(np.uint64, copy=False)
+
+
+def _luhn_sums(digits: Bytes) -> Any:
+    numbers = _words(digits)
     doubled = (numbers & LANES) << np.uint64(1)
     # A doubled digit above 9 loses 9; adding 6 carries into bit 4 exactly there.
     doubled -= (((doubled + SIXES) >> np.uint64(4)) & ONES) * np.uint64(9)
     doubled += (numbers >> np.uint64(8)) & LANES
     total = doubled[:, 0]
-    for word in range(1, words):
+    for word in range(1, doubled.shape[1]):
         total = total + doubled[:, word]
     total = (total * ONES) >> np.uint64(48)
     return (total - total // np.uint64(10) * np.uint64(10)).astype(np.uint8)

@@ -20,7 +20,7 @@ from .digits import not_digits
 from .phone_rules import CODE_LENGTHS, REGIONS, SHAPES, Region
 from .text_columns import Text, flag_bytes, plain_digits, read_text, trimmed
 
-__all__ = ["LONGEST", "SEPARATORS", "SHORTEST_NATIONAL", "canonical_phone", "code_lengths"]
+__all__ = ["LONGEST", "SEPARATORS", "SHORTEST_NATIONAL", "canonical_phone", "code_lengths", "code_lengths_of"]
 
 SEPARATORS = " \t\r\n-./()"
 LONGEST = 15
@@ -31,6 +31,7 @@ SHORTEST_NATIONAL = 6
 
 HEAD = 8
 CACHED = 65_536
+POWERS = np.array([1, 10, 100, 1000])
 
 
 def canonical_phone(column: pa.Array, *, region: str | None = None) -> Canonical:
@@ -53,9 +54,20 @@ def canonical_phone(column: pa.Array, *, region: str | None = None) -> Canonical
 
 def code_lengths(rows: ByteRows) -> Int64s:
     """Returns how many digits after the plus of each E.164 row are the calling code; 0 where it is none."""
-    digits = rows.heads(4)[:, 1:].astype(np.int64) - ord("0")
-    bad = (digits < 0).any(axis=1) | (digits > 9).any(axis=1)
-    return np.where(bad, 0, CODE_LENGTHS[np.where(bad, 0, digits @ np.array([100, 10, 1]))])
+    return code_lengths_of(rows.heads(4))
+
+
+def code_lengths_of(heads: Bytes) -> Int64s:
+    """Returns the same for rows of four bytes or more."""
+    leading, bad = _leading(heads[:, 1], heads[:, 2], heads[:, 3])
+    return np.where(bad, 0, CODE_LENGTHS[leading])
+
+
+def _leading(hundreds: Bytes, tens: Bytes, ones: Bytes) -> tuple[Int64s, Bools]:
+    """The number that three characters spell, and which are not all digits; 0 there."""
+    bad = not_digits(hundreds) | not_digits(tens) | not_digits(ones)
+    spelled = hundreds.astype(np.int64) * 100 + tens.astype(np.int64) * 10 + ones - ord("0") * 111
+    return np.where(bad, 0, spelled), bad
 
 
 def _check(rows: ByteRows, text: Text) -> None:
@@ -101,8 +113,10 @@ def _settle(rows: ByteRows, region: Region | None) -> tuple[Int64s, pa.StringArr
     clean = rows.counts(not_digits(rows.data)) == plus
     skip = plus.astype(np.int64)
     home = np.zeros(len(rows), np.bool_)
-    settled = plus & clean & _international(rows, heads, skip)
-    if region is not None:
+    settled = np.zeros(len(rows), np.bool_)
+    if plus.any():
+        settled |= plus & clean & _international(rows, heads, 1)
+    if region is not None and not settled.all():
         for offset, national, judged in _at_home(rows, heads, region):
             chosen = judged & clean & ~plus & ~settled
             skip[chosen] = offset
@@ -119,8 +133,9 @@ def _at_home(rows: ByteRows, heads: Bytes, region: Region) -> list[tuple[int, bo
     abroad = np.zeros(count, np.bool_)
     if region.abroad:
         abroad = _begins(heads, region.abroad)
-        skip = np.full(count, len(region.abroad))
-        ways.append((len(region.abroad), False, abroad & _international(rows, heads, skip)))
+        if abroad.any():
+            skip = len(region.abroad)
+            ways.append((skip, False, abroad & _international(rows, heads, skip)))
     trunk = _begins(heads, region.trunk) if region.trunk else np.zeros(count, np.bool_)
     if region.trunk:
         ways.append((len(region.trunk), True, trunk & ~abroad & _national(rows, heads, region.code, len(region.trunk))))
@@ -136,26 +151,22 @@ def _begins(heads: Bytes, prefix: str) -> Bools:
 
 
 def _national(rows: ByteRows, heads: Bytes, code: int, skip: int) -> Bools:
-    first = np.minimum(heads[:, skip] - ord("0"), 9)
-    return _has_shape(np.full(len(rows), code), first, rows.lengths - skip) & ~not_digits(heads[:, skip])
+    return _has_shape(np.full(len(rows), code), heads[:, skip], rows.lengths - skip)
 
 
-def _international(rows: ByteRows, heads: Bytes, skip: Int64s) -> Bools:
-    places = np.arange(len(rows))
-    digits = [heads[places, skip + place].astype(np.int64) - ord("0") for place in range(4)]
-    short = np.zeros(len(rows), np.bool_)
-    for digit in digits:
-        short |= (digit < 0) | (digit > 9)
-    leading = np.where(short, 0, 100 * digits[0] + 10 * digits[1] + digits[2])
+def _international(rows: ByteRows, heads: Bytes, skip: int) -> Bools:
+    """Which rows are a calling code and a settled national number, after ``skip`` bytes."""
+    after = heads[:, skip : skip + 4]
+    leading, bad = _leading(after[:, 0], after[:, 1], after[:, 2])
     width = CODE_LENGTHS[leading]
-    codes = leading // 10 ** (3 - width)
-    first = np.choose(np.maximum(width, 1) - 1, digits[1:])
-    fits = _has_shape(codes, np.clip(first, 0, 9), rows.lengths - skip - width)
-    return np.asarray(fits & ~short & (width > 0))
+    first = np.where(width == 1, after[:, 1], np.where(width == 2, after[:, 2], after[:, 3]))
+    fits = _has_shape(leading // POWERS[3 - width], first, rows.lengths - skip - width)
+    return np.asarray(fits & ~bad & (width > 0))
 
 
-def _has_shape(codes: Int64s, firsts: Int64s | Bytes, lengths: Int64s) -> Bools:
-    return np.asarray(SHAPES[codes, firsts] >> np.clip(lengths, 0, 62) & 1 == 1)
+def _has_shape(codes: Int64s, firsts: Bytes, lengths: Int64s) -> Bools:
+    shapes = SHAPES[codes, np.minimum(firsts - ord("0"), 9)]
+    return np.asarray((shapes >> np.clip(lengths, 0, 62) & 1 == 1) & ~not_digits(firsts))
 
 
 def _joined(rows: ByteRows, skip: Int64s, prefixes: pa.StringArray) -> pa.StringArray:
