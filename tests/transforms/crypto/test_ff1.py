@@ -84,6 +84,16 @@ def test_every_length_agrees_with_the_scalar_reference(radix: int) -> None:
         assert cipher.decrypt(many, each).tolist() == rows
 
 
+@pytest.mark.parametrize(("radix", "length"), [(2, 123), (2, 124), (2, 125), (2, 126), (3, 78), (3, 79), (65536, 7)])
+def test_shapes_about_the_largest_words_agree_with_the_scalar_reference(radix: int, length: int) -> None:
+    rows = edge_rows(random.Random(length), radix, length)
+    cipher = FF1(bytes(16), radix)
+    for tweak in (b"", b"123456789"):
+        changed = cipher.encrypt(np.array(rows), tweak)
+        assert changed.tolist() == [ff1_scalar.encrypt(bytes(16), radix, row, tweak) for row in rows]
+        assert cipher.decrypt(changed, tweak).tolist() == rows
+
+
 @pytest.mark.parametrize("tweak_bytes", range(23))
 def test_every_tweak_length_agrees_with_the_scalar_reference(tweak_bytes: int) -> None:
     rng = random.Random(tweak_bytes)
@@ -134,6 +144,15 @@ def test_twelve_byte_numbers_are_reduced_exactly(first: int, more: int, modulus:
         assert int(target[0]) == expected
 
 
+@pytest.mark.parametrize("beyond", range(1, 40))
+def test_a_quotient_that_is_estimated_two_short_is_exact(beyond: int) -> None:
+    modulus, more = 2**32 + beyond, 2**32 - 1
+    for first in range(modulus - 60, modulus):
+        number = np.array([first], np.uint64)
+        ff1_rounds._reduce(number, np.array([more], np.uint64), modulus, np.empty(1, np.uint64))
+        assert int(number[0]) == (first * 2**32 + more) % modulus
+
+
 def test_remainders_next_to_a_multiple_of_the_modulus_are_exact() -> None:
     rng = random.Random(4)
     for _ in range(3000):
@@ -147,7 +166,7 @@ def test_remainders_next_to_a_multiple_of_the_modulus_are_exact() -> None:
         assert int(target[0]) == value % modulus
 
 
-@pytest.mark.parametrize(("radix", "longest"), [(10, 36), (26, 26), (36, 24), (62, 20), (64, 20), (65536, 6)])
+@pytest.mark.parametrize(("radix", "longest"), [(2, 124), (10, 36), (26, 26), (36, 24), (62, 20), (64, 20), (65536, 6)])
 def test_halves_are_words_up_to_a_third_of_64_bits(radix: int, longest: int) -> None:
     assert ff1_rounds.Shape(radix, longest).fits_words
     assert not ff1_rounds.Shape(radix, longest + 1).fits_words
