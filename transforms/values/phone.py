@@ -80,7 +80,9 @@ def _check(rows: ByteRows, text: Text) -> None:
 def _canonical_text(text: Text, region: str | None) -> Text:
     """The text with every number that is one in E.164, and all others null with their reason."""
     rows = ByteRows.of(text.strings)
-    if not text.is_number:
+    if text.is_number:
+        refuse(text.reasons, rows.any_of(not_digits(rows.data)), InvalidReason.NOT_A_PHONE)
+    else:
         rows = rows.without(flag_bytes(rows.data, SEPARATORS))
     strange = (rows.heads(1)[:, 0] == ord("+")) & (rows.lengths > 3) & (code_lengths(rows) == 0)
     refuse(text.reasons, strange & (rows.counts(not_digits(rows.data)) == 1), InvalidReason.UNKNOWN_COUNTRY)

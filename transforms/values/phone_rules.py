@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["CODE_LENGTHS", "REGIONS", "SHAPES", "Region", "calling_code_length"]
+__all__ = ["CODE_LENGTHS", "PLANS", "REGIONS", "SHAPES", "Region", "calling_code_length"]
 
 LONG_CODES = """
 211 212 213 216 218 220-269 290 291 297-299 350-359 370-378 380-383 385-387 389 420 421 423 500-509 590-599 670
@@ -102,7 +102,7 @@ PLANS: dict[int, tuple[tuple[str, tuple[int, ...]], ...]] = {
     48: (("123456789", (9,)),),
     81: (("123456789", (9, 10)),),
     91: (("6789", (10,)),),
-    55: (("123456789", (10, 11)),),
+    55: (("12345678", (10, 11)),),
     61: (("23478", (9,)),),
     31: (("123456789", (9,)),),
     32: (("123456789", (8, 9)),),
