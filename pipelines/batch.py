@@ -1,0 +1,245 @@
+"""Protects files: settles a run, has a runner do it, balances its books, and publishes what it wrote."""
+
+# mypy: disable-error-code="no-untyped-call"
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineState
+
+from ..schemas.consent import format_instant
+from ..schemas.errors import ConfigError, PrivacyError, RunError
+from ..schemas.manifest import Inputs, KeyVersions, Manifest, PolicyUsed
+from ..schemas.policy import Policy
+from ..schemas.policy_file import read_policy
+from ..schemas.project import Project
+from ..transforms.crypto.keyring import KeyState
+from ..transforms.failures import failure_of
+from ..transforms.protection_plan import ProtectionPlan, check_dataset_columns, dataset_of, plan_protection
+from ..transforms.stage import SharedStage, StageConfig, settle_stage
+from .desk import Stores, distribution_rules, open_keyring, open_stores
+from .graph import ProtectFiles, SharedCounter
+from .keyring_files import open_proof_keys
+from .manifest_file import (
+    balanced_books,
+    consent_outcomes,
+    drift_of,
+    field_treatments,
+    output_files,
+    reasons_of,
+    sign_manifest,
+    software_used,
+    vault_writes,
+)
+from .outcome import Outcome, read_outcome
+from .publication import Publication, open_publication
+from .sinks import write_empty
+from .sources import Sources, plan_sources
+
+__all__ = ["LOCAL_RUNNER", "Progress", "run_protect"]
+
+LOCAL_RUNNER = "FnApiRunner"
+POLL_SECONDS = 0.2
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) while a run goes on; a total of 0 means unknown."""
+
+
+def run_protect(
+    project: Project,
+    inputs: Sequence[str],
+    dataset: str,
+    out: str,
+    *,
+    now: int,
+    replace: bool = False,
+    runner: str = LOCAL_RUNNER,
+    beam_args: Sequence[str] = (),
+    progress: Progress | None = None,
+    clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+) -> Manifest:
+    """Protects files into an output that appears whole, and returns its manifest.
+
+    Args:
+        project: Names policy, keys and stores.
+        inputs: Files, folders or globs, local or of any Beam file system.
+        dataset: The dataset of the policy that they hold.
+        out: The output's folder; see ``publication``.
+        now: Microseconds UTC: the one instant of all decisions.
+        replace: Whether an earlier output may be exchanged.
+        runner: ``FnApiRunner``, threads on this machine, or the name of any other Beam runner.
+        beam_args: Options of the runner, as ``--name=value``.
+        progress: Called with (done, total), from another thread.
+        clock: Microseconds UTC; for what the manifest says of the run, and for the vault and day keys.
+
+    Returns:
+        The signed manifest, as it stands in ``out``.
+
+    Raises:
+        ConfigError: Policy, dataset, inputs or options do not fit; nothing was done.
+        OutputError: ``out`` cannot be used; nothing was done.
+        RunError: The run failed, or its books do not balance; nothing became visible.
+        PrivacyError: Keys or stores cannot be used.
+    """
+    started_at = clock()
+    policy = read_policy(project.policy)
+    rules = dataset_of(policy, dataset)
+    keys = open_proof_keys(project)  # before anything: what could not be signed is not begun
+    pipeline = _pipeline(runner, beam_args)
+    sources = plan_sources(inputs)
+    check_dataset_columns(sources.schema, rules, dataset)
+    run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started_at // 1_000_000))}-{secrets.token_hex(4)}"
+    with open_publication(out, run=run, replace=replace) as publication:
+        config, plan = _settled(project, policy, dataset, sources, now=now, started_at=started_at)
+        outcome = _carried_out(pipeline, sources, config, plan, publication, run=run, progress=progress)
+        outcome = _with_columns(outcome, publication, plan, run)
+        books = balanced_books(outcome)
+        with open_stores(project) as stores:
+            # The vault follows the ledger before every publication: a withdrawal during the run counts.
+            purged = stores.vault.follow(stores.ledger, distribution_rules(policy), clock())
+        manifest = Manifest(
+            run=run,
+            tenant=project.tenant,
+            dataset=dataset,
+            now=format_instant(now),
+            ledger_position=config.ledger_position,
+            started_at=format_instant(started_at),
+            finished_at=format_instant(clock()),
+            policy=PolicyUsed(version=policy.version, digest=policy.digest),
+            software=software_used(),
+            key_versions=_key_versions(project, config),
+            inputs=Inputs(files=len(sources.files), bytes=sources.total_bytes),
+            books=books,
+            reasons=reasons_of(outcome),
+            consent=consent_outcomes(outcome),
+            fields=field_treatments(outcome, plan, policy),
+            drift=drift_of(outcome, plan),
+            absent=tuple(sorted(map(str, plan.absent))),
+            vault=vault_writes(outcome, purged=purged),
+            files=output_files(outcome),
+        )
+        signed = sign_manifest(manifest, keys)
+        publication.publish([file.path for file in signed.files], signed.dumps())
+        return signed
+
+
+def _settled(
+    project: Project, policy: Policy, dataset: str, sources: Sources, *, now: int, started_at: int
+) -> tuple[StageConfig, ProtectionPlan]:
+    """Sweeps expired day keys, has the vault follow the ledger, and fixes what every worker goes by."""
+    with open_stores(project) as stores:
+        _brought_up_to_date(stores, policy, started_at)
+    config = settle_stage(project, policy, dataset, now=now, started_at=started_at)
+    plan = plan_protection(policy, dataset, sources.schema, key_version=config.key_version)
+    return config, plan
+
+
+def _brought_up_to_date(stores: Stores, policy: Policy, at: int) -> None:
+    stores.data_keys.sweep(at)
+    stores.vault.follow(stores.ledger, distribution_rules(policy), at)
+
+
+def _carried_out(
+    pipeline: beam.Pipeline,
+    sources: Sources,
+    config: StageConfig,
+    plan: ProtectionPlan,
+    publication: Publication,
+    *,
+    run: str,
+    progress: Progress | None,
+) -> Outcome:
+    counter = SharedCounter()
+    pipeline | "ProtectFiles" >> ProtectFiles(
+        sources.splits,
+        schema=sources.schema,
+        written=plan.schema,
+        stage=SharedStage(config),
+        place=publication.place,
+        notes=publication.notes,
+        run=run,
+        counter=counter,
+    )
+    with _reported(counter, sources, progress):
+        _run(pipeline)
+    return read_outcome(publication.notes)
+
+
+def _pipeline(runner: str, beam_args: Sequence[str]) -> beam.Pipeline:
+    """Returns a pipeline on a named runner: Beam's default one would first try to download a program."""
+    try:
+        if runner != LOCAL_RUNNER:
+            return beam.Pipeline(options=PipelineOptions([f"--runner={runner}", *beam_args]))
+        options = PipelineOptions(list(beam_args))
+        direct = options.view_as(DirectOptions)
+        if not any(text.startswith("--direct_num_workers") for text in beam_args):
+            direct.direct_num_workers = _cores()
+        if direct.direct_num_workers != 1 and not any(text.startswith("--direct_running_mode") for text in beam_args):
+            direct.direct_running_mode = "multi_threading"
+        return beam.Pipeline(runner=FnApiRunner(), options=options)
+    except (ValueError, ImportError, SystemExit) as error:
+        raise ConfigError(
+            f"--runner {runner}: Beam does not take it or its options ({type(error).__name__}); see the runner's page"
+        ) from None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run(pipeline: beam.Pipeline) -> None:
+    failure: PrivacyError
+    try:
+        state = pipeline.run().wait_until_finish()
+        if state in (None, PipelineState.DONE):
+            return
+        failure = RunError(f"the pipeline ended as {state}; no output became visible")
+    except Exception as error:  # noqa: BLE001 - runners raise what they like, and it may quote values
+        failure = failure_of(error)
+    raise failure from None
+
+
+@contextmanager
+def _reported(counter: SharedCounter, sources: Sources, progress: Progress | None) -> Iterator[None]:
+    """Calls ``progress`` now and then while the block runs."""
+    if progress is None:
+        yield
+        return
+    count, done = counter.open(), threading.Event()
+
+    def report() -> None:
+        while not done.wait(POLL_SECONDS):
+            progress(count.count, 0)
+
+    reporter = threading.Thread(target=report, name="consentry-progress", daemon=True)
+    reporter.start()
+    try:
+        yield
+    finally:
+        done.set()
+        reporter.join()
+    progress(count.count, count.count)
+
+
+def _with_columns(outcome: Outcome, publication: Publication, plan: ProtectionPlan, run: str) -> Outcome:
+    """Returns the outcome with a file of no rows where there was none, so that the output has its columns."""
+    if any(receipt.path.startswith("data/") for receipt in outcome.receipts) or not plan.columns:
+        return outcome
+    return Outcome(outcome.tally, (*outcome.receipts, write_empty(publication.place, plan.schema, run=run)))
+
+
+def _key_versions(project: Project, config: StageConfig) -> KeyVersions:
+    primary = {
+        status.key_set.value: status.version
+        for status in open_keyring(project).status()
+        if status.state is KeyState.PRIMARY
+    }
+    return KeyVersions(**{**primary, "token": config.key_version})

@@ -1,0 +1,144 @@
+"""The one place where the stages of protection are joined: files in, files out, everything counted on the way.
+
+    splits ─ Reshuffle ─ Read ─ Decide ─ Protect ─ WriteRows
+                          └───────┴────────┴────── WriteDeadLetters, one for each stage
+
+All from Read to the writers runs fused: a batch is never encoded between them. Only receipts and counts are shuffled.
+"""
+
+# mypy: disable-error-code="name-defined, no-untyped-call, misc"
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.utils.shared import Shared
+
+from ..schemas.record_columns import SOURCE_KEY
+from ..transforms.consent_decision import Decide
+from ..transforms.failures import guarded
+from ..transforms.outputs import TALLY, StageOutputs, refusals, stage_outputs
+from ..transforms.protection import Protect
+from ..transforms.stage import SharedStage, StageFn
+from ..transforms.tally import Tally
+from .outcome import READ, NoteOutcome
+from .sinks import WriteDeadLetters, WriteRows
+from .sources import Split, read_split
+
+__all__ = ["ProtectFiles", "RecordCounter", "SharedCounter"]
+
+STAGE = "read"
+
+
+class RecordCounter:
+    """Counts records of one process, from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def add(self, count: int) -> None:
+        """Adds to the count."""
+        with self._lock:
+            self._count += count
+
+    @property
+    def count(self) -> int:
+        """The records so far."""
+        return self._count
+
+
+@dataclass(frozen=True, slots=True)
+class SharedCounter:
+    """A counter that the launcher sees grow where workers are threads of its process; elsewhere it sees nothing."""
+
+    _shared: Shared = field(default_factory=Shared, repr=False, compare=False)
+
+    def open(self) -> RecordCounter:
+        """Returns the counter of this process."""
+        counter: RecordCounter = self._shared.acquire(RecordCounter)
+        return counter
+
+
+class ProtectFiles(beam.PTransform[Any, Any]):
+    """Reads splits, protects their records, and writes rows, dead letters and an account of the run.
+
+    Args:
+        splits: What to read, in the order in which to spread it over workers.
+        schema: Of all batches that are read.
+        written: Of the protected rows.
+        stage: Opened on the workers.
+        place: Where files go.
+        notes: Where the account of the run goes; ``outcome.read_outcome`` reads it.
+        run: Id of the run.
+        counter: Told of every record that was read.
+    """
+
+    def __init__(
+        self,
+        splits: Sequence[Split],
+        *,
+        schema: pa.Schema,
+        written: pa.Schema,
+        stage: SharedStage,
+        place: str,
+        notes: str,
+        run: str,
+        counter: SharedCounter,
+    ) -> None:
+        super().__init__()
+        self._splits = tuple(splits)
+        self._read = _ReadFn(stage, schema, counter)
+        self._written = written
+        self._stage = stage
+        self._place = place
+        self._notes = notes
+        self._run = run
+
+    def expand(self, input_or_inputs: Any) -> Any:
+        """Takes the begin of a pipeline."""
+        splits = input_or_inputs | "Splits" >> beam.Create(self._splits, reshuffle=False) | beam.Reshuffle()
+        read = stage_outputs(splits, "Read", self._read)
+        decided = read.rows | "Decide" >> Decide(self._stage)
+        protected = decided.rows | "Protect" >> Protect(self._stage)
+        rows = protected.rows | "WriteRows" >> WriteRows(self._place, self._written, run=self._run)
+        letters = self._letters(read=read, decide=decided, protect=protected)
+        tallies = tuple(stage.tally for stage in (read, decided, protected)) | "Tallies" >> beam.Flatten()
+        receipts = (rows, *letters) | "Receipts" >> beam.Flatten()
+        return (tallies, receipts) | "Outcome" >> NoteOutcome(self._notes)
+
+    def _letters(self, **stages: StageOutputs) -> list[Any]:
+        # A writer for each stage, because a Flatten before one writer would hold all letters of the run in memory.
+        return [
+            outputs.dead_letters | f"WriteLettersOf_{name}" >> WriteDeadLetters(self._place, run=self._run)
+            for name, outputs in stages.items()
+        ]
+
+
+class _ReadFn(StageFn):
+    def __init__(self, shared: SharedStage, schema: pa.Schema, counter: SharedCounter) -> None:
+        super().__init__(shared)
+        self._input_schema = schema
+        self._counter = counter
+
+    def setup(self) -> None:
+        super().setup()
+        self._count = self._counter.open()
+
+    def process(self, element: Split) -> Iterator[Any]:
+        with guarded(STAGE):
+            for read in read_split(element, self._input_schema):
+                records = read.batch.num_rows + len(read.rejected)
+                yield TaggedOutput(TALLY, Tally({READ: records}))
+                if read.rejected:
+                    source = (read.batch.schema.metadata or {}).get(SOURCE_KEY)
+                    name = None if source is None else source.decode()
+                    yield from refusals(self.stage.sealer.seal_lines(read.rejected, name))
+                if read.batch.num_rows:
+                    yield read.batch
+                self._count.add(records)

@@ -1,0 +1,119 @@
+"""Books are believed only if all who counted agree; the manifest says what was used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from consentry.pipelines import manifest_file
+from consentry.pipelines.manifest_file import (
+    balanced_books,
+    consent_outcomes,
+    output_files,
+    reasons_of,
+    sign_manifest,
+    software_used,
+    vault_writes,
+)
+from consentry.pipelines.outcome import READ, NoteOutcome, Outcome, read_outcome
+from consentry.pipelines.sinks import Receipt
+from consentry.schemas.errors import RunError
+from consentry.schemas.manifest import Books, VaultWrites, signed_bytes
+from consentry.transforms.crypto.key_sets import ProofKeys, PublicKeys, Signature, SignatureContext
+from consentry.transforms.tally import Tally
+from oracles.small_output import manifest_of
+
+COUNTS = {
+    READ: 10,
+    ("rows", "dropped"): 2,
+    ("rows", "token_only"): 4,
+    ("rows", "no_subject"): 1,
+    ("rejected", "read", "invalid_json"): 2,
+    ("rejected", "protect", "invalid_json"): 1,
+    ("vault", "written"): 3,
+}
+LETTERS = {("read", "invalid_json"): 2, ("protect", "invalid_json"): 1}
+
+
+def receipt(folder: str, rows: int, **more: Any) -> Receipt:
+    return Receipt(path=f"{folder}/part-{rows}.parquet", sha256="0" * 64, rows=rows, bytes=1, **more)
+
+
+RECEIPTS = (receipt("data", 3), receipt("data", 2), receipt("dead_letters", 3, reasons=LETTERS))
+SOUND = Outcome(Tally(COUNTS), RECEIPTS)
+
+
+def test_sound_counts_balance() -> None:
+    assert balanced_books(SOUND) == Books(in_=10, out=5, dropped=2, dead_lettered=3)
+    assert reasons_of(SOUND) == {"invalid_json": 3}
+    assert consent_outcomes(SOUND).total == 5
+    assert vault_writes(SOUND, purged=4) == VaultWrites(written=3, purged=4)
+
+
+@pytest.mark.parametrize(
+    ("tally", "receipts", "says"),
+    [
+        ({READ: 11}, RECEIPTS, "in 11, out 5, dropped 2, dead-lettered 3"),
+        ({("rows", "dropped"): 1}, RECEIPTS, "do not balance"),
+        ({}, RECEIPTS[1:], "in 10, out 2"),
+        ({}, (*RECEIPTS, RECEIPTS[0]), "out 8"),
+        ({("rejected", "read", "invalid_json"): 1}, RECEIPTS, "not those that the stages refused"),
+        ({("rejected", "read", "wrong_type"): 1}, RECEIPTS, "not those that the stages refused"),
+        ({("rows", "token_only"): 3}, RECEIPTS, "not those that protection let out"),
+    ],
+)
+def test_counts_that_disagree_publish_nothing(tally: dict[Any, int], receipts: Any, says: str) -> None:
+    with pytest.raises(RunError, match=says) as caught:
+        balanced_books(Outcome(Tally({**COUNTS, **tally}), receipts))
+    assert (caught.value.reason, caught.value.exit_code) == ("books_unbalanced", 3)
+
+
+def test_files_are_listed_by_path() -> None:
+    paths = [file.path for file in output_files(SOUND)]
+    assert paths == sorted(paths)
+
+
+def test_the_account_of_a_run_reaches_the_launcher(tmp_path: Path) -> None:
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        tallies = pipeline | "T" >> beam.Create([Tally({READ: 1}), Tally({READ: 2, ("rejected", "read", "x"): 1})])
+        receipts = pipeline | "R" >> beam.Create(list(RECEIPTS))
+        _ = (tallies, receipts) | NoteOutcome(str(tmp_path))
+    outcome = read_outcome(str(tmp_path))
+    assert outcome.tally.counts == {READ: 3, ("rejected", "read", "x"): 1}
+    assert sorted(outcome.receipts, key=lambda each: each.path) == sorted(RECEIPTS, key=lambda each: each.path)
+
+
+def test_a_run_without_any_record_has_an_account_too(tmp_path: Path) -> None:
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        empty = pipeline | beam.Create([])
+        _ = (empty, empty | "Same" >> beam.Map(lambda each: each)) | NoteOutcome(str(tmp_path))
+    assert read_outcome(str(tmp_path)) == Outcome()
+
+
+def test_workers_that_write_elsewhere_are_told_of(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="a place that the launcher and all workers share"):
+        read_outcome(str(tmp_path))
+
+
+def test_the_signature_fits_the_canonical_form(signing: tuple[ProofKeys, PublicKeys]) -> None:
+    manifest = sign_manifest(manifest_of(SOUND, run="r", out=5, dead=3), signing[0])
+    assert manifest.signature is not None
+    signature = Signature(manifest.signature.key_id, bytes.fromhex(manifest.signature.value))
+    signing[1].verify(SignatureContext.MANIFEST, signed_bytes(manifest.as_json()), signature)
+
+
+def test_the_software_digest_changes_with_any_source_and_with_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert software_used() == software_used()
+    assert software_used().versions["consentry"] != "unknown"
+    sources = dict(manifest_file._sources())
+    assert {"schemas/manifest.py", "transforms/crypto/ff1.py", "pipelines/graph.py"} <= sources.keys()
+    assert not [name for name in sources if name.endswith(".pyc")]
+    before = manifest_file._digest(sources)
+    changed = tmp_path / "ff1.py"
+    changed.write_bytes(sources["transforms/crypto/ff1.py"].read_bytes() + b"\n")
+    assert manifest_file._digest({**sources, "transforms/crypto/ff1.py": changed}) != before
