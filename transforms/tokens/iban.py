@@ -16,7 +16,7 @@ import pyarrow as pa
 from ...schemas.info_types import TokenizeRule
 from ..crypto.ff1_columns import FF1Text
 from ..crypto.key_sets import TokenKeys, version_digit
-from ..values.byte_rows import Bools, ByteRows, Bytes
+from ..values.byte_rows import Bools, ByteRows, Bytes, packed
 from ..values.canonical import Canonical
 from ..values.digits import not_digits
 from ..values.iban import by_country, canonical_iban, check_digits, right_check_digits
@@ -81,7 +81,7 @@ class IbanTokenizer(ColumnTokenizer):
         cipher = self._ciphers[country.is_decimal]
         run = cipher.decrypt_bytes if decrypt else cipher.encrypt_bytes
         result = ibans.copy()
-        result[:, 4:] = run(np.ascontiguousarray(ibans[:, 4:]), country.code.encode("ascii"))
+        result[:, 4:] = run(packed(ibans[:, 4:]), country.code.encode("ascii"))
         check = 2 + (right_check_digits(result) - 2 + (0 if decrypt else self._digit)) % 97
         result[:, 2] = ZERO + check // 10
         result[:, 3] = ZERO + check % 10

@@ -22,7 +22,7 @@ import pyarrow as pa
 from ...schemas.info_types import TokenizeRule
 from ..crypto.ff1_columns import FF1Text
 from ..crypto.key_sets import TokenKeys, version_digit
-from ..values.byte_rows import ByteRows, Bytes
+from ..values.byte_rows import ByteRows, Bytes, packed
 from ..values.canonical import Canonical
 from ..values.checksums import luhn_sums
 from ..values.digits import not_digits
@@ -74,7 +74,7 @@ class PanTokenizer(ColumnTokenizer):
     def _parts(self, numbers: Bytes) -> tuple[Bytes, bytes | Bytes]:
         """Payload and tweak."""
         check = numbers.shape[1] - 1 - self._kept
-        return numbers[:, :check], np.ascontiguousarray(numbers[:, check + 1 :]) if self._kept else b""
+        return numbers[:, :check], packed(numbers[:, check + 1 :]) if self._kept else b""
 
     def _changed(self, numbers: Bytes, payload: Bytes, off: int) -> Bytes:
         """The numbers with another payload, and a check digit that leaves a Luhn sum of ``off``."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 from ...schemas.info_types import TokenizeRule
 from ..crypto.ff1_columns import FF1Text
 from ..crypto.key_sets import TokenKeys
-from ..values.byte_rows import ByteRows, Bytes
+from ..values.byte_rows import ByteRows, Bytes, packed
 from ..values.canonical import Canonical
 from ..values.digits import not_digits
 from ..values.phone import LONGEST, SHORTEST_NATIONAL, canonical_phone, code_lengths, code_lengths_of
@@ -62,7 +62,7 @@ class PhoneTokenizer(ColumnTokenizer):
             tweak = np.full((len(numbers), 3), ord("0"), np.uint8)
             tweak[:, 3 - length :] = numbers[:, 1 : 1 + length]
             result = numbers.copy()
-            result[:, 1 + length :] = run(np.ascontiguousarray(numbers[:, 1 + length :]), tweak)
+            result[:, 1 + length :] = run(packed(numbers[:, 1 + length :]), tweak)
             return result
 
         def change(numbers: Bytes) -> Bytes:

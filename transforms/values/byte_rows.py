@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from ...schemas.errors import TokenError
 
-__all__ = ["Bools", "ByteRows", "Bytes", "Int64s"]
+__all__ = ["Bools", "ByteRows", "Bytes", "Int64s", "packed"]
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -164,6 +164,13 @@ class ByteRows:
         validity = pa.py_buffer(np.packbits(self.valid, bitorder="little")) if nulls else None
         buffers = [validity, pa.py_buffer(self.offsets.astype(np.int32)), pa.py_buffer(self.data)]
         return pa.Array.from_buffers(pa.string(), len(self), buffers, nulls)
+
+
+def packed(matrix: Bytes) -> Bytes:
+    """Returns some columns of a matrix as a matrix of their own; rows are copied as one item, not byte by byte."""
+    if not matrix.size:
+        return np.ascontiguousarray(matrix)
+    return matrix.view(f"V{matrix.shape[1]}").copy().view(np.uint8)
 
 
 def _offsets(lengths: Int64s) -> Int64s:

@@ -97,7 +97,10 @@ def trimmed(text: Text) -> Text:
 def without_separators(text: Text, separators: str) -> ByteRows:
     """Returns the rows without the separators, unless they are numbers, whose signs and points mean something."""
     rows = ByteRows.of(text.strings)
-    return rows if text.is_number else rows.without(flag_bytes(rows.data, separators))
+    # Mostly there are none, and one pass tells.
+    if text.is_number or not len(rows.data) or int(rows.data.min()) > max(separators.encode("ascii")):
+        return rows
+    return rows.without(flag_bytes(rows.data, separators))
 
 
 def flag_bytes(data: Bytes, characters: str) -> Bools:
