@@ -38,6 +38,7 @@ DEAD_LETTERS = "dead_letters"
 PART = "part-"
 MARK = ".consentry-"
 NOTES = "_consentry-"
+FILE_SCHEME = "file://"
 
 
 class Publication(Protocol):
@@ -78,8 +79,8 @@ def open_publication(out: str, *, run: str, replace: bool) -> Iterator[Publicati
 
 
 def is_local(out: str) -> bool:
-    """Tells whether ``out`` is a path of this machine and not a URI."""
-    return "://" not in out
+    """Tells whether ``out`` is a path of this machine, written plainly or as ``file://PATH``."""
+    return "://" not in out or out.startswith(FILE_SCHEME)
 
 
 class LocalPublication:
@@ -92,7 +93,7 @@ class LocalPublication:
     """
 
     def __init__(self, out: str, *, run: str, replace: bool) -> None:
-        self._out = Path(out).resolve()
+        self._out = Path(out.removeprefix(FILE_SCHEME)).resolve()
         self._replace = replace
         self._check()
         try:

@@ -23,11 +23,12 @@ from ..schemas.dead_letter import DEAD_LETTER_SCHEMA
 from ..schemas.errors import ConfigError, PrivacyError, RunError
 from ..schemas.manifest import MANIFEST_NAME, Manifest, OutputFile, parse_manifest
 from ..transforms.crypto.key_sets import PublicKeys, Signature, SignatureContext
+from .publication import DATA, DEAD_LETTERS, FILE_SCHEME, NOTES, PART, is_local
 
 __all__ = ["Check", "VerifyReport", "verify_output"]
 
 BLOCK = 2**20
-PART_PREFIXES = ("data/part-", "dead_letters/part-", "_consentry-")
+PART_PREFIXES = (f"{DATA}/{PART}", f"{DEAD_LETTERS}/{PART}", NOTES)
 METADATA_PREFIX = "consentry."
 
 
@@ -105,7 +106,7 @@ class _LocalFolder:
     strict = True
 
     def __init__(self, out: str) -> None:
-        self._root = Path(out)
+        self._root = Path(out.removeprefix(FILE_SCHEME))
         if not self._root.is_dir():
             raise ConfigError(f"{out}: there is no such folder; name an output of `consentry protect`")
 
@@ -136,7 +137,7 @@ def _plain_size(path: Path) -> int:
 
 
 def _open_folder(out: str) -> _Folder:
-    if "://" not in out:
+    if is_local(out):
         return _LocalFolder(out)
     from .object_store import ObjectFolder
 

@@ -115,6 +115,12 @@ def test_a_link_to_a_folder_is_followed(tmp_path: Path, signing: Signing) -> Non
     assert verify_output(str(tmp_path / "disk" / "real"), signing[1]).ok
 
 
+def test_a_file_uri_is_a_local_folder(tmp_path: Path, signing: Signing) -> None:
+    write_output(f"file://{tmp_path}/out", signing[0])
+    assert verify_output(f"file://{tmp_path}/out", signing[1]).ok
+    assert verify_output(str(tmp_path / "out"), signing[1]).ok
+
+
 def test_a_file_system_that_cannot_exchange_is_refused_before_the_run(
     tmp_path: Path, signing: Signing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
