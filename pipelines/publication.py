@@ -26,6 +26,9 @@ from .exchange import exchange_folders, exchange_works
 __all__ = [
     "DATA",
     "DEAD_LETTERS",
+    "FILE_SCHEME",
+    "NOTES",
+    "PART",
     "LocalPublication",
     "ObjectPublication",
     "Publication",
