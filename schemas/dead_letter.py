@@ -1,0 +1,44 @@
+"""Dead letters: records that could not be processed, as they stand in ``dead_letters/*.parquet``.
+
+A dead letter says where the record came from and why it failed; the record itself is only in ``sealed``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pyarrow as pa
+
+__all__ = ["DEAD_LETTER_SCHEMA", "DeadLetter", "LetterKey"]
+
+DEAD_LETTER_SCHEMA = pa.schema(
+    [
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("source", pa.string()),
+        pa.field("position", pa.int64()),
+        pa.field("dataset", pa.string(), nullable=False),
+        pa.field("sealed", pa.binary(), nullable=False),
+    ]
+)
+"""Columns: the stage that refused it, a stable reason code, the file, the line or row in it (from 1), and the seal."""
+
+
+class LetterKey(StrEnum):
+    """Whose key sealed a dead letter; the value is the byte that says so in the seal."""
+
+    SUBJECT = "s"
+    DAY = "d"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """One dead letter, as its columns."""
+
+    stage: str
+    reason: str
+    source: str | None
+    position: int | None
+    dataset: str
+    sealed: bytes

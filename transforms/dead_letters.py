@@ -1,0 +1,312 @@
+"""Seals records that could not be processed, so that only place and reason of a failure stand in clear.
+
+A letter is sealed under the data key of its subject where that is known, so that erasing the subject erases it, else
+under a key of the day, which is destroyed in time. Fields that the policy drops by name are taken out before.
+
+A seal is: layout version (1 byte, 1) ‖ whose key (``s`` or ``d``) ‖ length of the key's id (1 byte) ‖ id (subject
+reference, or the period's name) ‖ envelope. Its associated data binds tenant, dataset, stage, reason, source,
+position and the key's id, so letters cannot be moved or relabelled. The plaintext is ``j`` ‖ the record as JSON, or
+``r`` ‖ the line as it was, where it could not be parsed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from ..schemas.consent import format_instant
+from ..schemas.dataset import EACH, FieldPath, Step
+from ..schemas.dead_letter import DEAD_LETTER_SCHEMA, DeadLetter, LetterKey
+from ..schemas.errors import IntegrityError
+from ..schemas.record_columns import POSITION, RESERVED_PREFIX, SOURCE_KEY, SUBJECT
+from .crypto.envelope import associated_data, open_sealed, seal
+
+__all__ = ["LineOfSource", "Rejected", "Sealer", "key_period", "letter_key", "open_letter"]
+
+LAYOUT = 1
+JSON_RECORD = b"j"
+RAW_LINE = b"r"
+DAY = timedelta(days=1)
+MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """Rows that a stage refused, with their reserved columns, and a reason code for each. Never a Beam element."""
+
+    rows: pa.RecordBatch
+    stage: str
+    reasons: tuple[str, ...]
+
+
+class LineOfSource(Protocol):
+    """A line or row that a source could not make a record of."""
+
+    @property
+    def position(self) -> int:
+        """From 1."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Stable code."""
+        ...
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes as they were."""
+        ...
+
+    @property
+    def parsed(self) -> dict[str, Any] | None:
+        """The record, where it could be parsed."""
+        ...
+
+
+class KeysOfLetters(Protocol):
+    """What the sealer needs of the data keys."""
+
+    def keys_for(self, refs: Sequence[bytes], *, create: bool) -> Mapping[bytes, bytes]:
+        """Returns the keys of subjects; none for the erased."""
+        ...
+
+    def day_key(self, day: str, *, expires_at: int) -> bytes:
+        """Returns the key of a period, made when it is first asked for."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Letter:
+    stage: str
+    reason: str
+    source: str | None
+    position: int | None
+    subject: bytes | None
+    plaintext: bytes
+
+
+class Sealer:
+    """Makes dead letters of one dataset.
+
+    Args:
+        data_keys: Where the keys of subjects and days are.
+        tenant: Bound into the seals.
+        dataset: Name of the dataset.
+        subject: Path of the subject's id, for lines that the source could parse but not use.
+        dropped: Paths that are taken out before sealing.
+        retain: How long a letter may be opened at most.
+        now: Microseconds UTC: when the letters are written.
+        reference: Gives the subject reference of an id, None for a blank one.
+    """
+
+    def __init__(
+        self,
+        data_keys: KeysOfLetters,
+        *,
+        tenant: str,
+        dataset: str,
+        subject: FieldPath,
+        dropped: Iterable[FieldPath],
+        retain: timedelta,
+        now: int,
+        reference: Callable[[str], bytes | None],
+    ) -> None:
+        self._data_keys = data_keys
+        self._tenant = tenant
+        self._dataset = dataset
+        self._subject = subject
+        self._dropped = tuple(path.steps for path in dropped)
+        self._period, self._expires_at = key_period(now, retain)
+        self._reference = reference
+
+    def seal_rejected(self, rejected: Rejected) -> pa.RecordBatch:
+        """Returns the dead letters of refused rows, of ``DEAD_LETTER_SCHEMA``."""
+        rows = rejected.rows
+        records = _records(rows)
+        positions = rows[POSITION].to_pylist() if POSITION in rows.schema.names else [None] * len(records)
+        subjects = rows[SUBJECT].to_pylist() if SUBJECT in rows.schema.names else self._subjects(records)
+        source = _source_of(rows.schema)
+        return self._sealed(
+            [
+                _Letter(
+                    stage=rejected.stage,
+                    reason=reason,
+                    source=source,
+                    position=position,
+                    subject=subject,
+                    plaintext=self._as_json(record),
+                )
+                for record, reason, position, subject in zip(
+                    records, rejected.reasons, positions, subjects, strict=True
+                )
+            ]
+        )
+
+    def seal_lines(self, lines: Iterable[LineOfSource], source: str | None, *, stage: str = "read") -> pa.RecordBatch:
+        """Returns the dead letters of lines that a source refused, of ``DEAD_LETTER_SCHEMA``."""
+        return self._sealed(
+            [
+                _Letter(
+                    stage=stage,
+                    reason=str(line.reason),
+                    source=source,
+                    position=line.position,
+                    subject=None if line.parsed is None else self._subjects([line.parsed])[0],
+                    plaintext=RAW_LINE + line.raw if line.parsed is None else self._as_json(line.parsed),
+                )
+                for line in lines
+            ]
+        )
+
+    def _subjects(self, records: Iterable[Mapping[str, Any]]) -> list[bytes | None]:
+        found: list[bytes | None] = []
+        for record in records:
+            value: Any = record
+            for step in self._subject.steps:
+                value = value.get(step) if isinstance(value, Mapping) else None
+            named = isinstance(value, str | int) and not isinstance(value, bool)
+            found.append(self._reference(str(value)) if named else None)
+        return found
+
+    def _as_json(self, record: Mapping[str, Any]) -> bytes:
+        for steps in self._dropped:
+            record = _without(record, steps)
+        return JSON_RECORD + json.dumps(record, ensure_ascii=False, default=_plain).encode("utf-8", "backslashreplace")
+
+    def _sealed(self, letters: Sequence[_Letter]) -> pa.RecordBatch:
+        known = sorted({letter.subject for letter in letters if letter.subject is not None})
+        keys = self._data_keys.keys_for(known, create=True) if known else {}
+        sealed = [
+            self._seal(letter, None if letter.subject is None else keys.get(letter.subject)) for letter in letters
+        ]
+        columns = {
+            "stage": [letter.stage for letter in letters],
+            "reason": [letter.reason for letter in letters],
+            "source": [letter.source for letter in letters],
+            "position": [letter.position for letter in letters],
+            "dataset": [self._dataset] * len(letters),
+            "sealed": sealed,
+        }
+        return pa.RecordBatch.from_pydict(columns, schema=DEAD_LETTER_SCHEMA)
+
+    def _seal(self, letter: _Letter, subject_key: bytes | None) -> bytes:
+        if subject_key is not None and letter.subject is not None:
+            kind, name, key = LetterKey.SUBJECT, letter.subject, subject_key
+        else:
+            kind, name = LetterKey.DAY, self._period.encode()
+            key = self._data_keys.day_key(self._period, expires_at=self._expires_at)
+        header = bytes([LAYOUT]) + kind.value.encode() + bytes([len(name)]) + name
+        bound = _bound(self._tenant, self._dataset, letter.stage, letter.reason, letter.source, letter.position, header)
+        return header + seal(key, letter.plaintext, bound)
+
+
+def key_period(now: int, retain: timedelta) -> tuple[str, int]:
+    """Returns the name of the key that seals at ``now``, and when it must be destroyed.
+
+    A key serves a day, or half of ``retain`` where that is shorter; it expires ``retain`` after its period began, so
+    no letter can be opened for longer.
+
+    >>> key_period(1_767_225_600_000_000 + 5, timedelta(days=7))
+    ('2026-01-01T00:00:00Z', 1767830400000000)
+    """
+    length = min(DAY, retain / 2) // MICROSECOND
+    start = now // length * length
+    return format_instant(start), start + retain // MICROSECOND
+
+
+def letter_key(letter: DeadLetter) -> tuple[LetterKey, bytes]:
+    """Returns whose key sealed a letter, and the key's id: a subject reference, or the name of a period.
+
+    Raises:
+        IntegrityError: The seal is damaged.
+    """
+    sealed = letter.sealed
+    if len(sealed) < 3 or sealed[0] != LAYOUT or len(sealed) < 3 + sealed[2]:
+        raise IntegrityError("a dead letter is damaged; restore it from a backup")
+    try:
+        kind = LetterKey(sealed[1:2].decode("latin-1"))
+    except ValueError:
+        raise IntegrityError("a dead letter is damaged; restore it from a backup") from None
+    return kind, sealed[3 : 3 + sealed[2]]
+
+
+def open_letter(letter: DeadLetter, key: bytes, *, tenant: str) -> bytes:
+    """Returns ``j`` and the record as JSON, or ``r`` and the line as it was.
+
+    Args:
+        letter: As it stands in a file.
+        key: The key that ``letter_key`` names.
+        tenant: Of the project.
+
+    Raises:
+        IntegrityError: The letter was changed, moved or relabelled, or the key is another.
+    """
+    _, name = letter_key(letter)
+    header = letter.sealed[: 3 + len(name)]
+    bound = _bound(tenant, letter.dataset, letter.stage, letter.reason, letter.source, letter.position, header)
+    return open_sealed(key, letter.sealed[len(header) :], bound)
+
+
+def _bound(
+    tenant: str, dataset: str, stage: str, reason: str, source: str | None, position: int | None, header: bytes
+) -> bytes:
+    place = (b"" if source is None else source, b"" if position is None else position)
+    return associated_data("dead-letter", tenant, dataset, stage, reason, *place, header)
+
+
+def _source_of(schema: pa.Schema) -> str | None:
+    source = (schema.metadata or {}).get(SOURCE_KEY)
+    return None if source is None else source.decode()
+
+
+def _records(rows: pa.RecordBatch) -> list[dict[str, Any]]:
+    names = [name for name in rows.schema.names if not name.startswith(RESERVED_PREFIX)]
+    columns = [_readable(rows.column(rows.schema.get_field_index(name))) for name in names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)] or [{}] * rows.num_rows
+
+
+def _readable(column: pa.Array) -> list[Any]:
+    kind = _without_nanoseconds(column.type)
+    values: list[Any] = (column if kind == column.type else column.cast(kind, safe=False)).to_pylist()
+    return values
+
+
+def _without_nanoseconds(kind: pa.DataType) -> pa.DataType:
+    # Python's clocks stop at microseconds, and to_pylist refuses what they would lose.
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return pa.timestamp("us", kind.tz)
+    if pa.types.is_duration(kind) and kind.unit == "ns":
+        return pa.duration("us")
+    if pa.types.is_time64(kind) and kind.unit == "ns":
+        return pa.time64("us")
+    if pa.types.is_struct(kind):
+        return pa.struct([child.with_type(_without_nanoseconds(child.type)) for child in kind])
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        element = kind.value_field.with_type(_without_nanoseconds(kind.value_type))
+        return pa.list_(element) if pa.types.is_list(kind) else pa.large_list(element)
+    return kind
+
+
+def _without(value: Any, steps: tuple[Step, ...]) -> Any:
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    if step is EACH:
+        return [_without(each, rest) for each in value if rest] if isinstance(value, list) else value
+    if not isinstance(value, Mapping) or step not in value:
+        return value
+    if not rest:
+        return {name: each for name, each in value.items() if name != step}
+    return {**value, step: _without(value[step], rest)}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -1,0 +1,54 @@
+"""The three outputs that every stage of the pipeline has: rows, dead letters and tallies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+
+from . import arrow_coder  # noqa: F401 - registers how batches are encoded
+from .tally import Tally
+
+__all__ = ["DEAD_LETTERS", "ROWS", "TALLY", "StageOutputs", "refusals", "stage_outputs"]
+
+ROWS = "rows"
+DEAD_LETTERS = "dead_letters"
+TALLY = "tally"
+
+
+class StageOutputs(NamedTuple):
+    """What leaves a stage.
+
+    Attributes:
+        rows: Record batches for the next stage.
+        dead_letters: Record batches of ``DEAD_LETTER_SCHEMA``, sealed.
+        tally: ``Tally`` objects to be summed.
+    """
+
+    rows: beam.PCollection[pa.RecordBatch]
+    dead_letters: beam.PCollection[pa.RecordBatch]
+    tally: beam.PCollection[Tally]
+
+
+def stage_outputs(batches: beam.PCollection[pa.RecordBatch], label: str, step: beam.DoFn) -> StageOutputs:
+    """Runs ``step`` over the batches and returns its outputs, each declared with its type."""
+    found = batches | label >> beam.ParDo(step).with_output_types(pa.RecordBatch).with_outputs(
+        DEAD_LETTERS, TALLY, main=ROWS
+    )
+    letters = found[DEAD_LETTERS]
+    # ParDo declares the type of its main output only, and what is not declared would be pickled.
+    letters.element_type = pa.RecordBatch
+    return StageOutputs(rows=found[ROWS], dead_letters=letters, tally=found[TALLY])
+
+
+def refusals(letters: pa.RecordBatch) -> Iterator[TaggedOutput]:
+    """Yields sealed dead letters, and their count by stage and reason."""
+    if letters.num_rows:
+        reasons = zip(letters["stage"].to_pylist(), letters["reason"].to_pylist(), strict=True)
+        counts = Counter(("rejected", stage, reason) for stage, reason in reasons)
+        yield TaggedOutput(DEAD_LETTERS, letters)
+        yield TaggedOutput(TALLY, Tally(dict(counts)))

@@ -1,0 +1,172 @@
+"""The whole protection as one transform, for pipelines of one's own.
+
+``rows | ProtectRecords("consentry.yaml", "orders")`` is all there is to it; ``ProtectDicts`` takes dicts instead of
+record batches, at the price of building batches from them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+
+from ..schemas.consent import parse_instant
+from ..schemas.policy_file import read_policy
+from ..schemas.project import Project, read_project
+from .consent_decision import Decide
+from .failures import guarded
+from .outputs import StageOutputs, refusals, stage_outputs
+from .protection import Protect
+from .stage import SharedStage, StageFn, settle_stage
+from .tally import CombineTallies, Tally
+
+__all__ = ["ProtectDicts", "ProtectRecords", "ProtectedDicts", "ProtectedRecords", "UnusableRecord", "batches_of"]
+
+BATCH_ROWS = 2000
+
+
+class ProtectedRecords(NamedTuple):
+    """What leaves ``ProtectRecords``.
+
+    Attributes:
+        rows: Protected record batches.
+        dead_letters: Record batches of ``schemas.dead_letter.DEAD_LETTER_SCHEMA``, sealed.
+        tally: One ``Tally``, the sum over all.
+    """
+
+    rows: beam.PCollection[pa.RecordBatch]
+    dead_letters: beam.PCollection[pa.RecordBatch]
+    tally: beam.PCollection[Tally]
+
+
+class ProtectedDicts(NamedTuple):
+    """What leaves ``ProtectDicts``: as ``ProtectedRecords``, with rows as dicts."""
+
+    rows: beam.PCollection[dict[str, Any]]
+    dead_letters: beam.PCollection[pa.RecordBatch]
+    tally: beam.PCollection[Tally]
+
+
+class ProtectRecords(beam.PTransform[pa.RecordBatch, ProtectedRecords]):
+    """Decides about and protects record batches, and vaults what may be vaulted.
+
+    Args:
+        project: ``consentry.yaml``, as a path or as read.
+        dataset: Name of the dataset in the policy.
+        at: The run's instant, in microseconds UTC or as RFC 3339 text; default is when the pipeline is built.
+        with_vault: Whether permitted raw values are vaulted.
+
+    Raises:
+        PrivacyError: When the pipeline is built: project, policy, keyring or ledger cannot be used.
+    """
+
+    def __init__(
+        self, project: Project | Path | str, dataset: str, at: int | str | None = None, *, with_vault: bool = True
+    ) -> None:
+        super().__init__()
+        self._shared = _shared_stage(project, dataset, at, with_vault)
+
+    def expand(self, input_or_inputs: beam.PCollection[pa.RecordBatch]) -> ProtectedRecords:
+        """Returns rows, dead letters and tally."""
+        return _protected(input_or_inputs, self._shared)
+
+
+class ProtectDicts(beam.PTransform[dict[str, Any], ProtectedDicts]):
+    """The same for dicts, whose schema is inferred batch by batch; what fits no schema becomes a dead letter.
+
+    Args:
+        project: As for ``ProtectRecords``.
+        dataset: As for ``ProtectRecords``.
+        at: As for ``ProtectRecords``.
+        with_vault: As for ``ProtectRecords``.
+    """
+
+    def __init__(
+        self, project: Project | Path | str, dataset: str, at: int | str | None = None, *, with_vault: bool = True
+    ) -> None:
+        super().__init__()
+        self._shared = _shared_stage(project, dataset, at, with_vault)
+
+    def expand(self, input_or_inputs: beam.PCollection[dict[str, Any]]) -> ProtectedDicts:
+        """Returns rows as dicts, dead letters and tally."""
+        lists = input_or_inputs | "Gather" >> beam.BatchElements(min_batch_size=BATCH_ROWS, max_batch_size=BATCH_ROWS)
+        built = stage_outputs(lists, "BuildBatches", _BuildFn(self._shared))
+        protected = _protected(built.rows, self._shared, built)
+        rows = protected.rows | "ToDicts" >> beam.FlatMap(lambda batch: batch.to_pylist()).with_output_types(
+            dict[str, Any]
+        )
+        return ProtectedDicts(rows=rows, dead_letters=protected.dead_letters, tally=protected.tally)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnusableRecord:
+    """A record that no Arrow schema holds; see ``dead_letters.LineOfSource``."""
+
+    reason: str
+    raw: bytes = b""
+    parsed: dict[str, Any] | None = None
+    position: int | None = None
+
+
+def batches_of(records: Sequence[Any]) -> tuple[list[pa.RecordBatch], list[UnusableRecord]]:
+    """Returns dicts as record batches, and what cannot be one.
+
+    Records that contradict each other in a type are told apart by halving: each half gets a schema of its own, and a
+    single record that contradicts itself is unusable.
+    """
+    if not records:
+        return [], []
+    try:
+        if all(isinstance(record, dict) for record in records):
+            rows = pa.array(records)
+            if pa.types.is_struct(rows.type) and rows.type.num_fields:
+                return [pa.RecordBatch.from_struct_array(rows)], []
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        pass
+    if len(records) == 1:
+        return [], [_unusable(records[0])]
+    middle = len(records) // 2
+    left, right = batches_of(records[:middle]), batches_of(records[middle:])
+    return left[0] + right[0], left[1] + right[1]
+
+
+def _unusable(record: Any) -> UnusableRecord:
+    if isinstance(record, dict) and all(isinstance(name, str) for name in record):
+        return UnusableRecord(reason="wrong_type" if record else "nothing_declared", parsed=record)
+    return UnusableRecord(reason="not_an_object", raw=json.dumps(str(record)).encode())
+
+
+class _BuildFn(StageFn):
+    def process(self, element: Sequence[Any]) -> Iterator[Any]:
+        with guarded("build"):
+            batches, unusable = batches_of(element)
+            letters = self.stage.sealer.seal_lines(unusable, None, stage="build") if unusable else None
+        yield from batches
+        if letters is not None:
+            yield from refusals(letters)
+
+
+def _shared_stage(project: Project | Path | str, dataset: str, at: int | str | None, with_vault: bool) -> SharedStage:
+    read = project if isinstance(project, Project) else read_project(Path(project))
+    started = time.time_ns() // 1000
+    now = started if at is None else parse_instant(at) if isinstance(at, str) else at
+    policy = read_policy(read.policy)
+    return SharedStage(settle_stage(read, policy, dataset, now=now, with_vault=with_vault, started_at=started))
+
+
+def _protected(
+    batches: beam.PCollection[pa.RecordBatch], shared: SharedStage, *before: StageOutputs
+) -> ProtectedRecords:
+    decided = batches | "Decide" >> Decide(shared)
+    protected = decided.rows | "Protect" >> Protect(shared)
+    stages = (*before, decided, protected)
+    letters = tuple(stage.dead_letters for stage in stages) | "DeadLetters" >> beam.Flatten()
+    tallies = tuple(stage.tally for stage in stages) | "Tallies" >> beam.Flatten()
+    total = tallies | "Sum" >> beam.CombineGlobally(CombineTallies()).without_defaults()
+    return ProtectedRecords(rows=protected.rows, dead_letters=letters, tally=total)

@@ -1,0 +1,221 @@
+"""What a protecting worker needs open: keys, the ledger as of one position, the vault, the sealer of dead letters.
+
+``StageConfig`` travels to the workers and holds no secret. ``SharedStage`` opens it there, once in a process however
+many threads work; only tokenizers are made for each thread, because a cipher context must not be shared.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NoReturn
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.utils.shared import Shared
+
+from ..schemas.errors import SecretError
+from ..schemas.policy import Policy
+from ..schemas.project import Project
+from .access.detokenize import distribution_rules
+from .crypto.kek_local import open_kek
+from .crypto.key_sets import TokenKeys, VaultKeys
+from .crypto.keyring import Keyring, KeySet, KeyState
+from .crypto.subject_references import subject_reference
+from .dead_letters import Sealer
+from .failures import guarded
+from .protection_plan import ProtectionPlan, dataset_of, dropped_paths, needed_purposes, plan_protection
+from .stores.consent_ledger import ConsentLedger, open_ledger
+from .stores.consent_snapshot import ConsentSnapshot
+from .stores.data_keys import DataKeys, open_data_keys
+from .stores.vault import Candidates, Vault, open_vault
+from .tally import Tally
+from .tokens.open_tokenizer import open_tokenizer
+from .tokens.tokenizer import Tokenizer
+
+__all__ = ["SharedStage", "Stage", "StageConfig", "StageFn", "open_stage", "settle_stage"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageConfig:
+    """What a run has settled on; picklable, without secrets.
+
+    Attributes:
+        project: Says where keys and stores are.
+        policy: Read and checked.
+        dataset: Name of the dataset.
+        now: Microseconds UTC, one instant for all decisions of the run.
+        ledger_position: The entry of the consent ledger up to which decisions know it.
+        key_version: Version of the ``token`` key set that makes the tokens.
+        with_vault: Whether permitted raw values are vaulted.
+        started_at: Microseconds UTC by the clock, for the keys of dead letters; None: ``now``.
+    """
+
+    project: Project
+    policy: Policy
+    dataset: str
+    now: int
+    ledger_position: int
+    key_version: int
+    with_vault: bool = True
+    started_at: int | None = None
+
+
+def settle_stage(
+    project: Project, policy: Policy, dataset: str, *, now: int, with_vault: bool = True, started_at: int | None = None
+) -> StageConfig:
+    """Returns the config of a run that starts now: the newest ledger position, the primary token keys.
+
+    Raises:
+        ConfigError: The policy has no such dataset.
+        PrivacyError: Keyring or ledger cannot be used.
+    """
+    dataset_of(policy, dataset)
+    keyring = Keyring.load(project.keyring)
+    version = next(
+        status.version
+        for status in keyring.status()
+        if status.key_set is KeySet.TOKEN and status.state is KeyState.PRIMARY
+    )
+    keys = keyring.unlock_vault(open_kek(project.kek["vault"], project.root))
+    with ExitStack() as opened:
+        data_keys = opened.enter_context(closing(open_data_keys(project.data_keys, keys)))
+        ledger = opened.enter_context(closing(open_ledger(project.ledger, keys, data_keys)))
+        position = ledger.position()
+    return StageConfig(
+        project=project,
+        policy=policy,
+        dataset=dataset,
+        now=now,
+        ledger_position=position,
+        key_version=version,
+        with_vault=with_vault,
+        started_at=started_at,
+    )
+
+
+class Stage:
+    """An open stage; shared by the threads of a process. Make it with ``open_stage``.
+
+    Attributes:
+        config: What the run has settled on.
+        dataset: The dataset that it protects.
+        purposes: Those that decide about its records.
+        snapshot: The consent ledger as of the run's position.
+        reference_key: Keys the references to subjects.
+        sealer: Makes dead letters.
+    """
+
+    def __init__(
+        self,
+        config: StageConfig,
+        *,
+        token_keys: TokenKeys,
+        vault_keys: VaultKeys,
+        data_keys: DataKeys,
+        ledger: ConsentLedger,
+        vault: Vault | None,
+    ) -> None:
+        self.config = config
+        self.dataset = dataset_of(config.policy, config.dataset)
+        self.purposes = needed_purposes(config.policy, config.dataset)
+        self.snapshot: ConsentSnapshot = ledger.snapshot(config.ledger_position)
+        self.reference_key = vault_keys.reference_key
+        self._token_keys = token_keys
+        self._ledger = ledger
+        self._vault = vault
+        self._rules = distribution_rules(config.policy)
+        self._writing = threading.Lock()
+        self.sealer = Sealer(
+            data_keys,
+            tenant=config.project.tenant,
+            dataset=config.dataset,
+            subject=self.dataset.subject,
+            dropped=dropped_paths(config.policy, config.dataset),
+            retain=config.policy.dead_letters.retain,
+            now=config.now if config.started_at is None else config.started_at,
+            reference=partial(subject_reference, key=self.reference_key),
+        )
+
+    def plan(self, schema: pa.Schema) -> ProtectionPlan:
+        """Returns the plan for batches of a schema."""
+        return plan_protection(self.config.policy, self.config.dataset, schema, key_version=self.config.key_version)
+
+    def tokenizers(self, plan: ProtectionPlan) -> Mapping[str, Tokenizer]:
+        """Returns new tokenizers for a plan, by domain, for one thread."""
+        rules = {leaf.rule.domain: leaf.rule for leaf in plan.tokenized() if leaf.rule.action == "tokenize"}
+        version = self.config.key_version
+        return {domain: open_tokenizer(rule, self._token_keys, version=version) for domain, rule in rules.items()}
+
+    def keep(self, candidates: Sequence[Candidates]) -> Tally:
+        """Writes to the vault what the ledger still permits, and returns what came of it."""
+        if self._vault is None or not candidates:
+            return Tally()
+        with self._writing:
+            written = self._vault.write(
+                candidates,
+                ledger=self._ledger,
+                rules=self._rules,
+                decided_at_position=self.config.ledger_position,
+                now=self.config.now,
+            )
+        outcomes = ("written", "refreshed", "present", "refused")
+        return Tally({("vault", name): count for name in outcomes if (count := getattr(written, name))})
+
+    def __repr__(self) -> str:
+        return f"Stage(dataset={self.config.dataset!r})"
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise SecretError("an open stage holds keys and cannot be copied; pass its config and open it where it is used")
+
+
+def open_stage(config: StageConfig) -> Stage:
+    """Returns the stage, with its keys unwrapped and its stores open.
+
+    Raises:
+        PrivacyError: A key, a store or the ledger cannot be used.
+    """
+    project = config.project
+    keyring = Keyring.load(project.keyring)
+    vault_keys = keyring.unlock_vault(open_kek(project.kek["vault"], project.root))
+    token_keys = keyring.unlock_token(open_kek(project.kek["token"], project.root))
+    data_keys = open_data_keys(project.data_keys, vault_keys)
+    return Stage(
+        config,
+        token_keys=token_keys,
+        vault_keys=vault_keys,
+        data_keys=data_keys,
+        ledger=open_ledger(project.ledger, vault_keys, data_keys),
+        vault=open_vault(project.vault, vault_keys, data_keys) if config.with_vault else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStage:
+    """A stage to be opened once in each process; all steps of a pipeline take the same one."""
+
+    config: StageConfig
+    _shared: Shared = field(default_factory=Shared, repr=False, compare=False)
+
+    def open(self) -> Stage:
+        """Returns the stage of this process."""
+        with guarded("open"):
+            stage: Stage = self._shared.acquire(partial(open_stage, self.config))
+            return stage
+
+
+class StageFn(beam.DoFn):
+    """Base of steps that work with an open stage; it is ``self.stage`` after ``setup``."""
+
+    stage: Stage
+
+    def __init__(self, shared: SharedStage) -> None:
+        super().__init__()
+        self._shared = shared
+
+    def setup(self) -> None:
+        """Opens the stage, or joins the one that is open in this process."""
+        self.stage = self._shared.open()
