@@ -60,12 +60,13 @@ class Stores:
         self.close()
 
 
-def open_stores(project: Project, vault_keys: VaultKeys | None = None) -> Stores:
+def open_stores(project: Project, vault_keys: VaultKeys | None = None, *, create: bool = False) -> Stores:
     """Returns the project's ledger, data keys and vault, opened with the vault key set.
 
     Args:
         project: Names the stores and, where ``vault_keys`` is None, the keyring and its KEK.
         vault_keys: Already unlocked.
+        create: Whether missing stores are made.
 
     Raises:
         StoreError: A store is missing, damaged or locked.
@@ -73,9 +74,9 @@ def open_stores(project: Project, vault_keys: VaultKeys | None = None) -> Stores
     """
     keys = vault_keys if vault_keys is not None else open_vault_keys(project)
     with ExitStack() as opening:
-        data_keys = opening.enter_context(closing(open_data_keys(project.data_keys, keys)))
-        ledger = opening.enter_context(closing(open_ledger(project.ledger, keys, data_keys)))
-        vault = opening.enter_context(closing(open_vault(project.vault, keys, data_keys)))
+        data_keys = opening.enter_context(closing(open_data_keys(project.data_keys, keys, create=create)))
+        ledger = opening.enter_context(closing(open_ledger(project.ledger, keys, data_keys, create=create)))
+        vault = opening.enter_context(closing(open_vault(project.vault, keys, data_keys, create=create)))
         return Stores(keys=keys, data_keys=data_keys, ledger=ledger, vault=vault, _closing=opening.pop_all())
 
 
@@ -86,7 +87,7 @@ def create_stores(project: Project) -> None:
         StoreError: A store cannot be created.
         KekError: The vault key set cannot be unwrapped.
     """
-    with open_stores(project) as stores, closing(open_access_log(project.access_log, stores.keys)):
+    with open_stores(project, create=True), closing(open_access_log(project.access_log, create=True)):
         pass
 
 
@@ -105,7 +106,7 @@ def open_desk(project: Project, *, clock: Callable[[], int]) -> Desk:
     policy = read_policy(project.policy)
     with ExitStack() as opening:
         stores = opening.enter_context(open_stores(project))
-        access_log = opening.enter_context(closing(open_access_log(project.access_log, stores.keys)))
+        access_log = opening.enter_context(closing(open_access_log(project.access_log)))
         reference_key = stores.keys.reference_key
         token_references = ColumnCmac(stores.keys.derive_root("access-log"))
 

@@ -6,7 +6,6 @@ many threads work; only tokenizers are made for each thread, because a cipher co
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -128,7 +127,6 @@ class Stage:
         self._ledger = ledger
         self._vault = vault
         self._rules = distribution_rules(config.policy)
-        self._writing = threading.Lock()
         self.sealer = Sealer(
             data_keys,
             tenant=config.project.tenant,
@@ -154,14 +152,14 @@ class Stage:
         """Writes to the vault what the ledger still permits, and returns what came of it."""
         if self._vault is None or not candidates:
             return Tally()
-        with self._writing:
-            written = self._vault.write(
-                candidates,
-                ledger=self._ledger,
-                rules=self._rules,
-                decided_at_position=self.config.ledger_position,
-                now=self.config.now,
-            )
+        config = self.config
+        written = self._vault.write(
+            candidates,
+            ledger=self._ledger,
+            rules=self._rules,
+            now=config.now,
+            clock=config.now if config.started_at is None else config.started_at,
+        )
         outcomes = ("written", "refreshed", "present", "refused")
         return Tally({("vault", name): count for name in outcomes if (count := getattr(written, name))})
 

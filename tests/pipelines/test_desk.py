@@ -72,7 +72,7 @@ def project(tmp_path: Path) -> Project:
             event_times=np.array([NOW - DAY], np.int64),
         )
         rules = distribution_rules(read_policy(project.policy))
-        stores.vault.write([candidates], ledger=stores.ledger, rules=rules, decided_at_position=0, now=NOW)
+        stores.vault.write([candidates], ledger=stores.ledger, rules=rules, now=NOW)
     (tmp_path / "token.key").unlink()
     (tmp_path / "proof.key").unlink()
     return project

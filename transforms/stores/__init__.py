@@ -1,1 +1,1 @@
-"""What is kept: the consent ledger, the vault, the subjects' data keys, the access log."""
+"""Where keys, sealed values, consent events and accesses are kept; the rules are here, the tables behind protocols."""

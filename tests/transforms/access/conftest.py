@@ -33,10 +33,10 @@ class Office:
 
     def __post_init__(self) -> None:
         self.closing = ExitStack()
-        self.data_keys = open_data_keys(f"sqlite:{self.folder / 'data_keys.db'}", self.keys)
-        self.ledger = open_ledger(f"sqlite:{self.folder / 'ledger.db'}", self.keys, self.data_keys)
-        self.vault = open_vault(f"sqlite:{self.folder / 'vault.db'}", self.keys, self.data_keys)
-        self.access_log = open_access_log(f"sqlite:{self.folder / 'access.db'}", self.keys)
+        self.data_keys = open_data_keys(f"sqlite:{self.folder / 'data_keys.db'}", self.keys, create=True)
+        self.ledger = open_ledger(f"sqlite:{self.folder / 'ledger.db'}", self.keys, self.data_keys, create=True)
+        self.vault = open_vault(f"sqlite:{self.folder / 'vault.db'}", self.keys, self.data_keys, create=True)
+        self.access_log = open_access_log(f"sqlite:{self.folder / 'access.db'}", create=True)
         for store in (self.access_log, self.vault, self.ledger, self.data_keys):
             self.closing.callback(store.close)
 
@@ -80,7 +80,6 @@ class Office:
             candidates,
             ledger=self.ledger,
             rules=distribution_rules(policy),
-            decided_at_position=self.ledger.position(),
             now=now,
         )
 

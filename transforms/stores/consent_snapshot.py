@@ -1,0 +1,164 @@
+"""What the ledger knew at one position, and the one permission rule over it, for whole columns of records.
+
+This is ``permits`` of CONTRACTS, used by batch, streams and detokenization alike. A decision is a function of the
+instants asked for and of the entries up to the position, and of nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ...schemas.info_types import Basis
+from .consent_columns import ERASED, GRANTED, ConsentColumns, Words, reference_words
+
+__all__ = ["NOBODY", "STRANGER", "ConsentSnapshot"]
+
+STRANGER = -1
+"""Located: a subject of whom the ledger knows nothing. Arrays by subject end with a row for it."""
+
+NOBODY = -2
+"""Located: no subject id at all."""
+
+Rows = np.ndarray[Any, np.dtype[np.int64]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Timeline:
+    """The decisions about one purpose: those of subject ``s`` are ``starts[s]`` to ``starts[s + 1]``, by time."""
+
+    starts: Rows
+    times: Rows
+    granted: Bools
+
+
+class ConsentSnapshot:
+    """The consent of all subjects as of one position of the ledger; immutable, shared by threads.
+
+    Args:
+        columns: The ledger's entries up to the position.
+    """
+
+    def __init__(self, columns: ConsentColumns) -> None:
+        self.position = len(columns)
+        order = np.lexsort((columns.subjects[:, 1], columns.subjects[:, 0]))
+        words = columns.subjects[order]
+        first = np.ones(len(words), np.bool_)
+        first[1:] = (words[1:] != words[:-1]).any(axis=1)
+        self._words = np.ascontiguousarray(words[first].T)
+        subjects = self._words.shape[1]
+        owners = np.empty(len(words), np.int64)
+        owners[order] = np.cumsum(first) - 1
+        self._erased = np.zeros(subjects + 1, np.bool_)
+        self._erased[owners[columns.decisions == ERASED]] = True
+        # Two references with one first word are no more likely than a collision of hashes, but must not be mixed up.
+        self._alike = bool((self._words[0, 1:] == self._words[0, :-1]).any())
+        self._timelines = {
+            name: _timeline(owners, columns, rows, subjects)
+            for code, name in enumerate(columns.names)
+            if name and len(rows := np.flatnonzero(columns.purposes == code))
+        }
+
+    def locate(self, refs: pa.FixedSizeBinaryArray) -> Rows:
+        """Returns for each subject reference its place among the subjects, or ``STRANGER``, or ``NOBODY`` where null.
+
+        Args:
+            refs: ``fixed_size_binary(16)``.
+        """
+        wanted = reference_words(refs)
+        places: Rows = np.full(len(wanted), STRANGER, np.int64)
+        if self._words.shape[1]:
+            found = self._searched(wanted)
+            hit = (self._words[0, found] == wanted[:, 0]) & (self._words[1, found] == wanted[:, 1])
+            places[hit] = found[hit]
+        if refs.null_count:
+            places[~np.asarray(refs.is_valid())] = NOBODY
+        return places
+
+    def permits(self, purpose: str, basis: Basis, located: Rows, at: Rows, has_time: Bools) -> Bools:
+        """Returns whether each subject permits a purpose at an instant.
+
+        Args:
+            purpose: Name of the purpose.
+            basis: Its lawful basis.
+            located: What ``locate`` gave, ``(n,)``.
+            at: Microseconds UTC, ``(n,)``.
+            has_time: False where there is no instant: then nothing is permitted, whatever the basis.
+        """
+        possible = has_time & (located != NOBODY) & ~self._erased[np.maximum(located, STRANGER)]
+        if basis in (Basis.CONTRACT, Basis.LEGAL_OBLIGATION):
+            return possible
+        unsaid = basis is Basis.LEGITIMATE_INTEREST
+        timeline = self._timelines.get(purpose)
+        if timeline is None:
+            return possible & unsaid
+        return possible & _latest(timeline, np.maximum(located, STRANGER), at, unsaid=unsaid)
+
+    def permits_record(
+        self, purpose: str, basis: Basis, located: Rows, event_time: Rows, has_time: Bools, now: int
+    ) -> Bools:
+        """Returns whether each record is permitted: at its event time and at ``now``."""
+        then = self.permits(purpose, basis, located, event_time, has_time)
+        if basis in (Basis.CONTRACT, Basis.LEGAL_OBLIGATION):
+            return then
+        return then & self.permits(purpose, basis, located, np.full(len(located), now, np.int64), has_time)
+
+    def permits_one_of(
+        self, purposes: Iterable[tuple[str, Basis]], refs: pa.FixedSizeBinaryArray, event_time: Rows, now: int
+    ) -> Bools:
+        """Returns whether one of the purposes permits each record, at its event time and at ``now``."""
+        located = self.locate(refs)
+        known = np.ones(len(located), np.bool_)
+        found = np.zeros(len(located), np.bool_)
+        for purpose, basis in purposes:
+            found |= self.permits_record(purpose, basis, located, event_time, known, now)
+        return found
+
+    def _searched(self, wanted: Words) -> Rows:
+        last = self._words.shape[1] - 1
+        found: Rows = np.minimum(np.searchsorted(self._words[0], wanted[:, 0]), last)
+        while self._alike:
+            behind = (found < last) & (self._words[0, found] == wanted[:, 0]) & (self._words[1, found] < wanted[:, 1])
+            if not behind.any():
+                break
+            found = found + behind
+        return found
+
+
+def _timeline(owners: Rows, columns: ConsentColumns, rows: Rows, subjects: int) -> _Timeline:
+    """Sorts the decisions about one purpose; of several at one instant, a withdrawal wins."""
+    owner, times = owners[rows], columns.effective_at[rows]
+    granted = columns.decisions[rows] == GRANTED
+    order = np.lexsort((times, owner))
+    owner, times, granted = owner[order], times[order], granted[order]
+    first = np.ones(len(rows), np.bool_)
+    first[1:] = (owner[1:] != owner[:-1]) | (times[1:] != times[:-1])
+    at = np.flatnonzero(first)
+    if len(at) < len(rows):
+        granted = np.logical_and.reduceat(granted, at)
+    starts = np.zeros(subjects + 2, np.int64)
+    np.cumsum(np.bincount(owner[at], minlength=subjects + 1), out=starts[1:])
+    return _Timeline(starts, times[at], granted)
+
+
+def _latest(timeline: _Timeline, located: Rows, at: Rows, *, unsaid: bool) -> Bools:
+    """Returns the latest decision at or before each instant, ``unsaid`` where there is none."""
+    # A stranger's place is -1: the end of all decisions, hence none.
+    first = low = timeline.starts[located]
+    high = timeline.starts[np.where(located < 0, STRANGER, located + 1)]
+    while True:
+        open_ = low < high
+        if not open_.any():
+            break
+        middle = (low + high) >> 1
+        past = open_ & (timeline.times[np.minimum(middle, len(timeline.times) - 1)] <= at)
+        low = np.where(past, middle + 1, low)
+        high = np.where(open_ & ~past, middle, high)
+    said = low > first
+    decided: Bools = np.where(said, timeline.granted[np.maximum(low - 1, 0)], unsaid)
+    return decided

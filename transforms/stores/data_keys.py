@@ -1,0 +1,157 @@
+"""Data keys: one random key for each data subject, and one for each day of dead letters, wrapped by the vault key set.
+
+Whoever has a subject's data key can open what is sealed for them, and nobody else can; destroying it is erasure
+(crypto-shredding, NIST SP 800-88 calls it cryptographic erase). Hence a store of its own, with backups of its own,
+shorter life.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from ...schemas.errors import IntegrityError
+from ..crypto.envelope import KEY_BYTES, Random, associated_data
+from ..crypto.key_sets import VaultKeys
+from .sqlite_database import sqlite_path
+
+__all__ = ["DataKeyTable", "DataKeys", "open_data_keys"]
+
+STORE = "data_keys"
+
+
+class DataKeyTable(Protocol):
+    """Where wrapped keys are; what a backend implements."""
+
+    def close(self) -> None:
+        """Closes the connection."""
+        ...
+
+    def subject_keys(self, references: Sequence[bytes]) -> dict[bytes, bytes | None]:
+        """Returns the wrapped keys of those subjects that have a row; None: destroyed."""
+        ...
+
+    def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> None:
+        """Adds keys of subjects that have no row; others stay as they are."""
+        ...
+
+    def destroy_subject_keys(self, references: Sequence[bytes]) -> None:
+        """Removes keys for good and keeps that they are destroyed, also of subjects that had no row."""
+        ...
+
+    def day_key(self, day: str) -> tuple[int, bytes] | None:
+        """Returns when the key of a day expires, and the wrapped key."""
+        ...
+
+    def add_day_key(self, day: str, expires_at: int, wrapped: bytes) -> None:
+        """Adds the key of a day that has none."""
+        ...
+
+    def remove_day_keys(self, upto: int) -> int:
+        """Removes for good the keys that expire at or before an instant, and returns how many."""
+        ...
+
+
+class DataKeys:
+    """The data keys of a tenant; shared by threads.
+
+    Args:
+        table: Where wrapped keys are.
+        keys: Wraps them.
+        random: Source of keys.
+    """
+
+    def __init__(self, table: DataKeyTable, keys: VaultKeys, *, random: Random = os.urandom) -> None:
+        self._table = table
+        self._keys = keys
+        self._random = random
+
+    def close(self) -> None:
+        """Closes the store."""
+        self._table.close()
+
+    def keys_for(self, refs: Sequence[bytes], *, create: bool) -> Mapping[bytes, bytes]:
+        """Returns the 32-byte keys of subjects, by reference.
+
+        Args:
+            refs: Subject references.
+            create: Whether subjects without a key get one.
+
+        Returns:
+            None for the erased; without ``create`` none for the unknown.
+
+        Raises:
+            IntegrityError: A wrapped key was changed or moved.
+            StoreError: The store cannot be read or written.
+        """
+        wanted = list(dict.fromkeys(refs))
+        stored = self._table.subject_keys(wanted)
+        missing = [reference for reference in wanted if reference not in stored] if create else []
+        if missing:
+            new = self._random(KEY_BYTES * len(missing))
+            fresh = [new[start : start + KEY_BYTES] for start in range(0, len(new), KEY_BYTES)]
+            bound = [self._bound(reference) for reference in missing]
+            self._table.add_subject_keys(dict(zip(missing, self._keys.wrap_many(fresh, bound), strict=True)))
+            # Read again: another program may have come first, or erased the subject meanwhile.
+            stored |= self._table.subject_keys(missing)
+        return {
+            reference: self._keys.unwrap(wrapped, self._bound(reference))
+            for reference, wrapped in stored.items()
+            if wrapped is not None
+        }
+
+    def destroy(self, refs: Sequence[bytes]) -> None:
+        """Destroys the keys of subjects, so that all that is sealed for them is noise; they never get new ones."""
+        self._table.destroy_subject_keys(list(refs))
+
+    def day_key(self, day: str, *, expires_at: int) -> bytes:
+        """Returns the key that seals dead letters of a day, made when it is first asked for.
+
+        Args:
+            day: Name of the day, or of another period.
+            expires_at: Microseconds UTC: when ``sweep`` destroys it.
+
+        Raises:
+            IntegrityError: The stored key was changed.
+        """
+        found = self.find_day_key(day)
+        if found is None:
+            wrapped = self._keys.wrap(self._random(KEY_BYTES), self._bound_day(day, expires_at))
+            self._table.add_day_key(day, expires_at, wrapped)
+            found = self.find_day_key(day)
+        if found is None:
+            raise IntegrityError(f"data keys: the key of {day} vanished while it was made; run again")
+        return found
+
+    def find_day_key(self, day: str) -> bytes | None:
+        """Returns the key of a day, or None where it was never made or is destroyed."""
+        stored = self._table.day_key(day)
+        return None if stored is None else self._keys.unwrap(stored[1], self._bound_day(day, stored[0]))
+
+    def sweep(self, at: int) -> int:
+        """Destroys the keys of days that have expired, and returns how many."""
+        return self._table.remove_day_keys(at)
+
+    def _bound(self, reference: bytes) -> bytes:
+        return associated_data("data-key", self._keys.tenant, reference)
+
+    def _bound_day(self, day: str, expires_at: int) -> bytes:
+        return associated_data("day-key", self._keys.tenant, day, expires_at)
+
+
+def open_data_keys(uri: str, keys: VaultKeys, *, create: bool = False) -> DataKeys:
+    """Returns the data keys of a project.
+
+    Args:
+        uri: ``sqlite:FILE``.
+        keys: Of the tenant.
+        create: Whether a missing store is made.
+
+    Raises:
+        StoreError: The store is missing, damaged or locked.
+        ConfigError: The URI names no store of this version.
+    """
+    from .sqlite_data_keys import SqliteDataKeyTable
+
+    return DataKeys(SqliteDataKeyTable(sqlite_path(uri, store=STORE), create=create), keys)

@@ -1,0 +1,170 @@
+"""Candidates for the vault as columns, and which of them are distinct entries.
+
+A run meets each customer's value over and over; what is sealed and stored is told apart here, for whole columns.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ...schemas.vault_entry import EntryKey
+from ..crypto.cmac_columns import ColumnCmac
+
+__all__ = ["CandidateIds", "Candidates", "Distinct", "distinct"]
+
+Words = np.ndarray[Any, np.dtype[np.uint64]]
+Rows = np.ndarray[Any, np.dtype[np.int64]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """Raw values of one field that the vault may hold, without nulls; never a Beam element, never pickled.
+
+    Attributes:
+        domain: Token domain.
+        key_version: Version of the ``token`` key set that made the tokens.
+        tokens: ``string``, canonical tokens.
+        values: ``string``, canonical values.
+        refs: ``fixed_size_binary(16)``, subject references.
+        event_times: ``int64``, microseconds UTC, each permitted.
+    """
+
+    domain: str
+    key_version: int
+    tokens: pa.StringArray
+    values: pa.StringArray
+    refs: pa.FixedSizeBinaryArray
+    event_times: Rows
+
+    def __repr__(self) -> str:
+        return f"<Candidates: {len(self.tokens)} of domain {self.domain}; tokens and values hidden>"
+
+
+class CandidateIds:
+    """128-bit ids of entries within this process: AES-CMAC of domain, version, token and subject, by a key of its own.
+
+    For all threads: a cipher context must not be shared, so each thread has one.
+    """
+
+    def __init__(self) -> None:
+        self._key = os.urandom(16)
+        self._of_thread = threading.local()
+
+    def of(self, candidates: Candidates) -> Words:
+        """Returns ``uint64 (n, 2)``."""
+        if not hasattr(self._of_thread, "cmac"):
+            self._of_thread.cmac = ColumnCmac(self._key)
+        cmac: ColumnCmac = self._of_thread.cmac
+        # The reference has a fixed length, so token and reference cannot be cut in two ways.
+        told = pc.binary_join_element_wise(
+            candidates.tokens.cast(pa.binary()), candidates.refs.cast(pa.binary()), pa.scalar(b"")
+        )
+        field = pa.array([f"{candidates.key_version} {candidates.domain}".encode()], pa.binary())
+        words = np.ascontiguousarray(cmac.digest(told)).view(np.uint64)
+        return words ^ np.ascontiguousarray(cmac.digest(field)).view(np.uint64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distinct:
+    """Distinct entries among candidates.
+
+    Attributes:
+        ids: ``uint64 (n, 2)``.
+        event_times: ``int64 (n,)``: the latest of each entry.
+        parts: The candidates that they come from.
+        part: ``int64 (n,)``: place among ``parts``.
+        row: ``int64 (n,)``: row in the part.
+    """
+
+    ids: Words
+    event_times: Rows
+    parts: Sequence[Candidates]
+    part: Rows
+    row: Rows
+
+    def __len__(self) -> int:
+        return len(self.event_times)
+
+    def only(self, chosen: Bools) -> Distinct:
+        """Returns the chosen entries."""
+        return Distinct(
+            ids=self.ids[chosen],
+            event_times=self.event_times[chosen],
+            parts=self.parts,
+            part=self.part[chosen],
+            row=self.row[chosen],
+        )
+
+    def entry_keys(self) -> list[EntryKey]:
+        """Returns the key of each entry, in order."""
+        found: list[EntryKey] = []
+        for place, rows in self._by_part():
+            part = self.parts[place]
+            tokens, refs = part.tokens.take(rows).to_pylist(), part.refs.take(rows).to_pylist()
+            found += [
+                EntryKey(part.domain, token, part.key_version, ref) for token, ref in zip(tokens, refs, strict=True)
+            ]
+        return found
+
+    def values(self, chosen: Rows) -> list[str]:
+        """Returns the raw values of entries, in order.
+
+        Args:
+            chosen: Rows of this object, ascending.
+        """
+        found: list[str] = []
+        for place, rows in self.only(_mask(chosen, len(self)))._by_part():
+            found += self.parts[place].values.take(rows).to_pylist()
+        return found
+
+    @property
+    def refs(self) -> pa.FixedSizeBinaryArray:
+        """The subject references, in order."""
+        found = [self.parts[place].refs.take(rows) for place, rows in self._by_part()]
+        return pa.concat_arrays(found) if found else pa.array([], pa.binary(16))
+
+    def by_domain(self, chosen: Bools) -> Iterator[tuple[str, Rows]]:
+        """Yields each domain with the rows of its chosen entries."""
+        for place, part in enumerate(self.parts):
+            rows = np.flatnonzero(chosen & (self.part == place))
+            if len(rows):
+                yield part.domain, rows
+
+    def _by_part(self) -> Iterator[tuple[int, pa.Array]]:
+        """Yields each part that has entries here with their rows in it; parts stand in ascending order."""
+        places, starts = np.unique(self.part, return_index=True)
+        for place, start, stop in zip(places.tolist(), starts, [*starts[1:], len(self)], strict=True):
+            yield place, pa.array(self.row[start:stop])
+
+
+def distinct(candidates: Sequence[Candidates], ids: CandidateIds) -> Distinct:
+    """Returns each entry once, with the latest of its event times."""
+    parts = [part for part in candidates if len(part.tokens)]
+    sizes = [len(part.tokens) for part in parts]
+    words = np.concatenate([ids.of(part) for part in parts]) if parts else np.empty((0, 2), np.uint64)
+    times = np.concatenate([part.event_times for part in parts]) if parts else np.empty(0, np.int64)
+    order = np.lexsort((times, words[:, 1], words[:, 0]))
+    sorted_ids = words[order]
+    last = np.ones(len(order), np.bool_)
+    last[:-1] = (sorted_ids[1:] != sorted_ids[:-1]).any(axis=1)
+    kept = np.sort(order[last])
+    part = np.repeat(np.arange(len(parts)), sizes)
+    starts = np.cumsum([0, *sizes])[:-1].astype(np.int64)
+    return Distinct(
+        ids=words[kept], event_times=times[kept], parts=parts, part=part[kept], row=kept - starts[part[kept]]
+    )
+
+
+def _mask(rows: Rows, length: int) -> Bools:
+    found = np.zeros(length, np.bool_)
+    found[rows] = True
+    return found

@@ -1,0 +1,1 @@
+"""The tables of each embedded store, one script per version of its schema."""

@@ -1,0 +1,14 @@
+CREATE TABLE entries (
+    position INTEGER PRIMARY KEY,
+    event_id BLOB NOT NULL UNIQUE CHECK (length(event_id) = 16),
+    subject BLOB NOT NULL CHECK (length(subject) = 16),
+    purpose TEXT NOT NULL,
+    decision TEXT NOT NULL CHECK (decision IN ('granted', 'withdrawn', 'erased')),
+    effective_at INTEGER NOT NULL,
+    recorded_at INTEGER NOT NULL,
+    sealed BLOB NOT NULL,
+    chain BLOB NOT NULL CHECK (length(chain) = 32)
+);
+CREATE INDEX entries_by_subject ON entries (subject);
+CREATE TRIGGER entries_stay BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER entries_remain BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'append-only'); END;

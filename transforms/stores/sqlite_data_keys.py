@@ -1,0 +1,71 @@
+"""The tables of wrapped data keys in SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .sqlite_database import SqliteDatabase
+
+__all__ = ["SqliteDataKeyTable"]
+
+
+class SqliteDataKeyTable:
+    """A ``DataKeyTable`` in one SQLite file. What is removed is overwritten, in the write-ahead log too.
+
+    Args:
+        path: The file.
+        create: Whether a missing file is made.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        self._database = SqliteDatabase(path, store="data_keys", create=create)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._database.close()
+
+    def subject_keys(self, references: Sequence[bytes]) -> dict[bytes, bytes | None]:
+        """Returns the wrapped keys of those subjects that have a row; None: destroyed."""
+        found: dict[bytes, bytes | None] = {}
+        with self._database.reading() as connection:
+            for reference in references:
+                row = connection.execute("SELECT wrapped FROM subject_keys WHERE subject = ?", (reference,)).fetchone()
+                if row is not None:
+                    found[reference] = row[0]
+        return found
+
+    def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> None:
+        """Adds keys of subjects that have no row; others stay as they are."""
+        with self._database.writing() as connection:
+            connection.executemany("INSERT OR IGNORE INTO subject_keys VALUES (?, ?)", wrapped.items())
+
+    def destroy_subject_keys(self, references: Sequence[bytes]) -> None:
+        """Removes keys for good and keeps that they are destroyed, also of subjects that had no row."""
+        with self._database.writing() as connection:
+            connection.executemany(
+                "INSERT INTO subject_keys VALUES (?, NULL) ON CONFLICT (subject) DO UPDATE SET wrapped = NULL",
+                [(reference,) for reference in references],
+            )
+        self._database.forget_deleted()
+
+    def day_key(self, day: str) -> tuple[int, bytes] | None:
+        """Returns when the key of a day expires, and the wrapped key."""
+        with self._database.reading() as connection:
+            row: tuple[int, bytes] | None = connection.execute(
+                "SELECT expires_at, wrapped FROM day_keys WHERE day = ?", (day,)
+            ).fetchone()
+            return row
+
+    def add_day_key(self, day: str, expires_at: int, wrapped: bytes) -> None:
+        """Adds the key of a day that has none."""
+        with self._database.writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO day_keys VALUES (?, ?, ?)", (day, expires_at, wrapped))
+
+    def remove_day_keys(self, upto: int) -> int:
+        """Removes for good the keys that expire at or before an instant, and returns how many."""
+        with self._database.writing() as connection:
+            removed = connection.execute("DELETE FROM day_keys WHERE expires_at <= ?", (upto,)).rowcount
+        if removed:
+            self._database.forget_deleted()
+        return removed

@@ -1,0 +1,164 @@
+"""An embedded store: one SQLite file, opened safely and shared by the threads of a process.
+
+Writes are durable when a transaction ends (``synchronous=FULL``), deleted bytes are overwritten (``secure_delete``),
+and the file is readable by its owner alone. What SQLite says about a failure never passes, only what to do about it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+from ...schemas.errors import ConfigError, StoreError
+
+__all__ = ["SqliteDatabase", "sqlite_path"]
+
+SCHEME = "sqlite"
+PATIENCE_SECONDS = 30.0
+VERSION = 1
+APPLICATION_IDS = {"ledger": 0x436F4C31, "access_log": 0x436F4131, "data_keys": 0x436F4B31, "vault": 0x436F5631}
+
+
+def sqlite_path(uri: str, *, store: str) -> Path:
+    """Returns the file of a ``sqlite:PATH`` URI.
+
+    Raises:
+        ConfigError: Another kind of store. The URI is not quoted: it may hold a password.
+    """
+    scheme, _, rest = uri.partition(":")
+    if scheme != SCHEME or not rest:
+        raise ConfigError(f"{store}: this version keeps its stores in SQLite; write sqlite:FILE")
+    return Path(rest)
+
+
+class SqliteDatabase:
+    """The connection to one store.
+
+    Args:
+        path: The file.
+        store: ``ledger``, ``access_log``, ``data_keys`` or ``vault``: which tables it has.
+        create: Whether a missing file is made; without it a missing store is an error, because an empty ledger in
+            its place would permit what customers refused.
+
+    Raises:
+        StoreError: The file is missing, damaged, of another store or version, or cannot be opened.
+    """
+
+    def __init__(self, path: Path, *, store: str, create: bool = False) -> None:
+        self._path = path
+        self._store = store
+        self._lock = threading.RLock()
+        if create:
+            self._make_file()
+        elif not path.exists():
+            raise StoreError(f"{path}: the {store} is missing; restore it, or begin a project with `consentry init`")
+        with self._told():
+            self._connection = sqlite3.connect(
+                path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
+            )
+        try:
+            with self._told():
+                self._prepare(create)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the connection; SQLite then empties its write-ahead log."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Yields the connection, for statements that see one state of the store."""
+        with self._transaction("BEGIN") as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Yields the connection in a transaction that no other writer is in; an exception undoes it."""
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            yield connection
+
+    def forget_deleted(self) -> None:
+        """Empties the write-ahead log, where pages with deleted rows stand until then."""
+        with self._lock, self._told():
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._told():
+            if self._connection.in_transaction:  # an inner block is a part of the outer one
+                yield self._connection
+                return
+            self._connection.execute(begin)
+            try:
+                yield self._connection
+            except BaseException:
+                if self._connection.in_transaction:  # SQLite may have undone it itself, as on a full disk
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _make_file(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise StoreError(f"{self._path}: the {self._store} cannot be made ({error.strerror})") from None
+
+    def _prepare(self, create: bool) -> None:
+        self._connection.execute("PRAGMA secure_delete = ON").fetchall()
+        self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("PRAGMA temp_store = MEMORY")  # keys of look-ups never touch a disk
+        with self.writing() if create else self.reading() as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version == 0 and create:
+                self._make_tables(connection)
+                version = VERSION
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+        if application != APPLICATION_IDS[self._store]:
+            raise StoreError(f"{self._path}: is not a {self._store} of Consentry; name the right file")
+        if version != VERSION:
+            raise StoreError(f"{self._path}: has schema version {version}, this program knows {VERSION}; update it")
+
+    def _make_tables(self, connection: sqlite3.Connection) -> None:
+        script = resources.files(__package__).joinpath("migrations", f"sqlite_{self._store}_{VERSION}.sql")
+        statement = ""
+        for line in script.read_text(encoding="utf-8").splitlines():
+            statement += line + "\n"
+            if sqlite3.complete_statement(statement):
+                connection.execute(statement)
+                statement = ""
+        connection.execute(f"PRAGMA application_id = {APPLICATION_IDS[self._store]}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            failure = _failure(error, self._path, self._store)
+        else:
+            return
+        raise failure from None
+
+
+def _failure(error: sqlite3.Error, path: Path, store: str) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreError(f"{path}: the {store} is locked by another program; try again when it is done")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreError(f"{path}: the {store} is damaged; restore it from a backup", reason="store_damaged")
+    if code == sqlite3.SQLITE_FULL:
+        return StoreError(f"{path}: no space is left for the {store}; make room and run again")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return StoreError(f"{path}: the {store} cannot be opened for writing; check its permissions and its folder's")
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return StoreError(f"{path}: the {store} failed ({name}); see that its disk and file are sound")

@@ -1,0 +1,136 @@
+"""The tables of the vault in SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from ...schemas.vault_entry import EntryKey, VaultEntry
+from .sqlite_database import SqliteDatabase
+from .vault import Applied
+
+__all__ = ["SqliteVaultTable"]
+
+KEY = "domain, token, key_version, subject"
+CHUNK = 20_000
+
+
+class SqliteVaultTable:
+    """A ``VaultTable`` in one SQLite file. What is removed is overwritten, in the write-ahead log too.
+
+    Args:
+        path: The file.
+        create: Whether a missing file is made.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        self._database = SqliteDatabase(path, store="vault", create=create)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._database.close()
+
+    def writing(self) -> AbstractContextManager[object]:
+        """A transaction with no other writer."""
+        return self._database.writing()
+
+    def forget_deleted(self) -> None:
+        """Leaves nothing of what was removed in the files."""
+        self._database.forget_deleted()
+
+    def applied(self) -> Applied | None:
+        """Returns what the entries have been judged by; None: nothing yet."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT position, head, at, rules FROM applied").fetchone()
+            return None if row is None else Applied(*row)
+
+    def set_applied(self, applied: Applied) -> None:
+        """Notes what the entries have been judged by."""
+        with self._database.writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO applied VALUES (1, ?, ?, ?, ?)", applied)
+
+    def find(self, domain: str, token: str) -> list[VaultEntry]:
+        """Returns the entries of a token, of all versions and subjects."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT key_version, subject, event_time, sealed FROM entries WHERE domain = ? AND token = ?",
+                (domain, token),
+            )
+            return [
+                VaultEntry(
+                    domain=domain,
+                    token=token,
+                    key_version=key_version,
+                    subject_ref=subject,
+                    event_time=event_time,
+                    sealed=sealed,
+                )
+                for key_version, subject, event_time, sealed in rows
+            ]
+
+    def event_times(self, keys: Sequence[EntryKey]) -> list[int | None]:
+        """Returns for each key the event time of its entry, None where there is none."""
+        asked = "SELECT event_time FROM entries WHERE domain = ? AND token = ? AND key_version = ? AND subject = ?"
+        found: list[int | None] = []
+        with self._database.reading() as connection:
+            for key in keys:
+                row = connection.execute(asked, key).fetchone()
+                found.append(None if row is None else row[0])
+        return found
+
+    def insert(self, entries: Sequence[VaultEntry]) -> None:
+        """Adds entries that are not there."""
+        with self._database.writing() as connection:
+            connection.executemany(
+                f"INSERT INTO entries ({KEY}, event_time, sealed) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
+                ((*entry.key, entry.event_time, entry.sealed) for entry in entries),
+            )
+
+    def refresh(self, times: Sequence[tuple[EntryKey, int]]) -> None:
+        """Sets the event times of entries."""
+        with self._database.writing() as connection:
+            connection.executemany(
+                "UPDATE entries SET event_time = ? WHERE domain = ? AND token = ? AND key_version = ? AND subject = ?",
+                ((time, *key) for key, time in times),
+            )
+
+    def judged(self, subjects: Iterable[bytes] | None) -> Iterator[list[tuple[EntryKey, int]]]:
+        """Yields keys and event times of the subjects' entries (None: of all), some thousand at a time.
+
+        Each portion is read to its end before it is yielded, so that entries of it may be deleted.
+        """
+        if subjects is None:
+            yield from self._all()
+            return
+        found: list[tuple[EntryKey, int]] = []
+        with self._database.reading() as connection:
+            for subject in subjects:
+                rows = connection.execute(f"SELECT {KEY}, event_time FROM entries WHERE subject = ?", (subject,))  # noqa: S608
+                found += [(EntryKey(*key), time) for *key, time in rows]
+                if len(found) >= CHUNK:
+                    yield found
+                    found = []
+        if found:
+            yield found
+
+    def delete(self, keys: Sequence[EntryKey]) -> None:
+        """Removes entries."""
+        with self._database.writing() as connection:
+            connection.executemany(
+                "DELETE FROM entries WHERE domain = ? AND token = ? AND key_version = ? AND subject = ?", keys
+            )
+
+    def _all(self) -> Iterator[list[tuple[EntryKey, int]]]:
+        after: EntryKey | tuple[str, str, int, bytes] = ("", "", 0, b"")
+        while True:
+            with self._database.reading() as connection:
+                rows = connection.execute(
+                    f"SELECT {KEY}, event_time FROM entries WHERE ({KEY}) > (?, ?, ?, ?) ORDER BY {KEY} LIMIT {CHUNK}",  # noqa: S608
+                    after,
+                ).fetchall()
+            if not rows:
+                return
+            found = [(EntryKey(*key), time) for *key, time in rows]
+            yield found
+            after = found[-1][0]
