@@ -36,6 +36,7 @@ REDACTED = "[redacted]"
 MASK = "*"
 
 Reasons = np.ndarray[Any, np.dtype[np.int8]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 _DATE = r"^[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01])([Tt ][0-9]{2}:[0-9]{2}.*)?)?)?$"
 _PRECISION = {"year": 4, "month": 7, "day": 10}
@@ -96,7 +97,7 @@ def mask(column: pa.Array, rule: MaskRule) -> pa.StringArray:
     text = as_text(column)
     if text is None:
         return pc.if_else(column.is_valid(), REDACTED, pa.scalar(None, pa.string()))
-    shown = rule.show_last if rule.show_last is not None else rule.show_first
+    shown = rule.show_last if rule.show_last is not None else rule.show_first or 0
     lengths = pc.utf8_length(text)
     hidden = pc.if_else(pc.less_equal(lengths, shown), lengths, pc.subtract(lengths, shown))
     stars = pc.binary_repeat(MASK, hidden)
@@ -185,20 +186,22 @@ def _floored_date(column: pa.Array, unit: str) -> Coarser:
     )
 
 
-def _in_calendar(text: pa.StringArray, fits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _in_calendar(text: pa.StringArray, fits: Bools) -> Bools:
     """Tells which dates exist, among those that ``fits`` says are written like one."""
     numbers = [_digits(text, fits, start, stop) for start, stop in ((0, 4), (5, 7), (8, 10))]
     year, month, day = numbers
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
     last = _DAYS[month] - ((month == 2) & ~leap)
-    return (day <= last) | (month == 0)
+    exists: Bools = (day <= last) | (month == 0)
+    return exists
 
 
 def _digits(text: pa.StringArray, fits: np.ndarray[Any, Any], start: int, stop: int) -> np.ndarray[Any, Any]:
     part = pc.utf8_slice_codeunits(text, start, stop)
     usable = pc.and_(pa.array(fits), pc.equal(pc.binary_length(part), stop - start))
     number = pc.if_else(pc.fill_null(usable, False), part, "0").cast(pa.int32())
-    return pc.fill_null(number, 0).to_numpy(zero_copy_only=False)
+    digits: np.ndarray[Any, Any] = pc.fill_null(number, 0).to_numpy(zero_copy_only=False)
+    return digits
 
 
 def _floored_number(column: pa.Array, width: float) -> Coarser:

@@ -5,12 +5,14 @@ Beam encodes batches only to learn their size. A step uses it only where it is d
 ``.with_output_types(pa.RecordBatch)``.
 """
 
+# mypy: disable-error-code="name-defined, no-untyped-call, misc"
 from __future__ import annotations
 
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.coders.typecoders import registry
 
 __all__ = ["RecordBatchCoder"]
 
@@ -56,4 +58,4 @@ class RecordBatchCoder(beam.coders.Coder):
         return hash(type(self))
 
 
-beam.coders.registry.register_coder(pa.RecordBatch, RecordBatchCoder)
+registry.register_coder(pa.RecordBatch, RecordBatchCoder)

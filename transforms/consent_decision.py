@@ -3,6 +3,7 @@
 ``decide_batch`` is the whole logic; it drops nothing by itself, only sets rows aside whose event time cannot be read.
 """
 
+# mypy: disable-error-code="name-defined, no-untyped-call, misc"
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence

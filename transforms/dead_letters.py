@@ -49,8 +49,8 @@ class LineOfSource(Protocol):
     """A line or row that a source could not make a record of."""
 
     @property
-    def position(self) -> int:
-        """From 1."""
+    def position(self) -> int | None:
+        """From 1; None where the source has no places."""
         ...
 
     @property

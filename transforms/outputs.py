@@ -1,10 +1,11 @@
 """The three outputs that every stage of the pipeline has: rows, dead letters and tallies."""
 
+# mypy: disable-error-code="name-defined, no-untyped-call, misc"
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -45,10 +46,10 @@ def stage_outputs(batches: beam.PCollection[pa.RecordBatch], label: str, step: b
     return StageOutputs(rows=found[ROWS], dead_letters=letters, tally=found[TALLY])
 
 
-def refusals(letters: pa.RecordBatch) -> Iterator[TaggedOutput]:
+def refusals(letters: pa.RecordBatch) -> Iterator[Any]:
     """Yields sealed dead letters, and their count by stage and reason."""
     if letters.num_rows:
         reasons = zip(letters["stage"].to_pylist(), letters["reason"].to_pylist(), strict=True)
-        counts = Counter(("rejected", stage, reason) for stage, reason in reasons)
+        counts: Counter[tuple[str, ...]] = Counter(("rejected", stage, reason) for stage, reason in reasons)
         yield TaggedOutput(DEAD_LETTERS, letters)
         yield TaggedOutput(TALLY, Tally(dict(counts)))

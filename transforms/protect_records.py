@@ -4,6 +4,7 @@
 record batches, at the price of building batches from them.
 """
 
+# mypy: disable-error-code="name-defined, no-untyped-call, misc"
 from __future__ import annotations
 
 import json

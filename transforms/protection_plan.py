@@ -345,7 +345,8 @@ def _output_type(kind: pa.DataType, rule: InfoType | Plain) -> pa.DataType:
 
 
 def _metadata(rule: InfoType | Plain, info_type: str | None, version: int) -> dict[str, str]:
-    found = {"consentry.action": rule.value if isinstance(rule, Plain) else rule.action}
+    action: str = rule.value if isinstance(rule, Plain) else rule.action
+    found = {"consentry.action": action}
     if info_type is not None:
         found["consentry.info_type"] = info_type
     if isinstance(rule, TokenizeRule):

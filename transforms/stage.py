@@ -4,6 +4,7 @@
 many threads work; only tokenizers are made for each thread, because a cipher context must not be shared.
 """
 
+# mypy: disable-error-code="name-defined, no-untyped-call, misc"
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ import pyarrow as pa
 from apache_beam.utils.shared import Shared
 
 from ..schemas.errors import SecretError
+from ..schemas.info_types import TokenizeRule
 from ..schemas.policy import Policy
 from ..schemas.project import Project
 from .access.detokenize import distribution_rules
@@ -144,7 +146,7 @@ class Stage:
 
     def tokenizers(self, plan: ProtectionPlan) -> Mapping[str, Tokenizer]:
         """Returns new tokenizers for a plan, by domain, for one thread."""
-        rules = {leaf.rule.domain: leaf.rule for leaf in plan.tokenized() if leaf.rule.action == "tokenize"}
+        rules = {leaf.rule.domain: leaf.rule for leaf in plan.tokenized() if isinstance(leaf.rule, TokenizeRule)}
         version = self.config.key_version
         return {domain: open_tokenizer(rule, self._token_keys, version=version) for domain, rule in rules.items()}
 

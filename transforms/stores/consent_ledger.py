@@ -261,7 +261,7 @@ class ConsentLedger:
             if event_id not in seen:
                 new.setdefault(event_id, row)
         keys = self._data_keys.keys_for(sorted({references[row] for row in new.values()}), create=True)
-        rows = []
+        rows: list[LedgerEntry] = []
         for event_id, row in new.items():
             event, reference = events[row], references[row]
             sealed = self._sealed(event, event_id, keys.get(reference))

@@ -90,7 +90,7 @@ class ConsentSnapshot:
             at: Microseconds UTC, ``(n,)``.
             has_time: False where there is no instant: then nothing is permitted, whatever the basis.
         """
-        possible = has_time & (located != NOBODY) & ~self._erased[np.maximum(located, STRANGER)]
+        possible: Bools = has_time & (located != NOBODY) & ~self._erased[np.maximum(located, STRANGER)]
         if basis in (Basis.CONTRACT, Basis.LEGAL_OBLIGATION):
             return possible
         unsaid = basis is Basis.LEGITIMATE_INTEREST

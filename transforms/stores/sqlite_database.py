@@ -93,17 +93,17 @@ class SqliteDatabase:
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         with self._lock, self._told():
-            if self._connection.in_transaction:  # an inner block is a part of the outer one
+            inner = self._connection.in_transaction
+            if inner:  # then it is a part of the outer one
                 yield self._connection
                 return
             self._connection.execute(begin)
             try:
                 yield self._connection
-            except BaseException:
-                if self._connection.in_transaction:  # SQLite may have undone it itself, as on a full disk
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:  # neither committed nor undone by SQLite, as on a full disk
                     self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
 
     def _make_file(self) -> None:
         try:

@@ -263,9 +263,8 @@ class Vault:
         keys = fresh.entry_keys()
         stored = self._table.event_times(keys)
         there = np.array([time is not None for time in stored], np.bool_)
-        older = np.array(
-            [time is not None and time < new for time, new in zip(stored, fresh.event_times.tolist(), strict=True)]
-        )
+        held = np.array([0 if time is None else time for time in stored], np.int64)
+        older = there & (held < fresh.event_times)
         changes = ~there | older
         permitted = changes.copy()
         for domain, rows in fresh.by_domain(changes):
