@@ -7,6 +7,7 @@ once in a process; from then on the ledger answers from columns in memory and re
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 import threading
@@ -16,7 +17,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import pyarrow as pa
 
 from ...schemas.consent import ConsentEvent, Decision
@@ -24,21 +24,23 @@ from ...schemas.errors import InputError, StoreError
 from ..crypto.cmac_columns import ColumnCmac
 from ..crypto.envelope import associated_data, open_sealed, seal
 from ..crypto.key_sets import VaultKeys
-from ..crypto.subject_references import canonical_subjects, subject_references
+from ..crypto.subject_references import subject_reference, subject_references
 from .consent_columns import ERASED, GRANTED, WITHDRAWN, ConsentColumns
+from .consent_entry import ConsentEntry, columns_of
 from .consent_snapshot import ConsentSnapshot
 from .data_keys import DataKeys
 from .hash_chain import START, Verified, broken_chain, links
 from .sqlite_database import sqlite_path
 
-__all__ = ["Appended", "ConsentLedger", "LedgerEntry", "LedgerTable", "open_ledger"]
+__all__ = ["Appended", "ConsentLedger", "LedgerTable", "StoredEntry", "open_ledger"]
 
 STORE = "ledger"
 CHUNK = 20_000
-ERASURE = "erased"
-CODES = {Decision.WITHDRAWN.value: WITHDRAWN, Decision.GRANTED.value: GRANTED, ERASURE: ERASED}
+CODES = {Decision.WITHDRAWN: WITHDRAWN, Decision.GRANTED: GRANTED}
+DECISIONS = {code: decision for decision, code in CODES.items()}
 
-_FIXED = struct.Struct(">qqq16s16sBI")
+_IDENTITY = struct.Struct(">16sqBI")
+_encoded = json.JSONEncoder(ensure_ascii=True).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +51,13 @@ class Appended:
     known: int
 
 
-class LedgerEntry(NamedTuple):
-    """One row of the ledger; ``decision`` may also be ``erased``, ``chain`` is the entry's link."""
+class StoredEntry(NamedTuple):
+    """One row of the ledger: what it is found by, its packed entry, and its link."""
 
     position: int
     event_id: bytes
     subject: bytes
-    purpose: str
-    decision: str
-    effective_at: int
-    recorded_at: int
-    sealed: bytes
+    packed: bytes
     chain: bytes
 
 
@@ -78,20 +76,20 @@ class LedgerTable(Protocol):
         """Returns position and link of the last entry."""
         ...
 
-    def after(self, position: int) -> Iterator[list[LedgerEntry]]:
-        """Yields the entries after a position, in order, some thousand at a time, as one state of the store."""
+    def after(self, position: int) -> Iterator[list[tuple[int, bytes, bytes]]]:
+        """Yields position, packed entry and link of the entries after a position, in order, some thousand at a time."""
         ...
 
     def known(self, event_ids: Sequence[bytes]) -> set[bytes]:
         """Returns those of the ids that are there."""
         ...
 
-    def insert(self, entries: Sequence[LedgerEntry]) -> None:
+    def insert(self, entries: Sequence[StoredEntry]) -> None:
         """Adds entries."""
         ...
 
-    def of_subject(self, reference: bytes) -> list[LedgerEntry]:
-        """Returns the entries of one subject, in order."""
+    def of_subject(self, reference: bytes) -> list[tuple[int, bytes]]:
+        """Returns position and packed entry of the entries of one subject, in order."""
         ...
 
 
@@ -106,14 +104,14 @@ class ConsentLedger:
 
     def __init__(self, table: LedgerTable, keys: VaultKeys, data_keys: DataKeys) -> None:
         self._table = table
-        self._tenant = keys.tenant
+        self._bound_to = associated_data("consent-event", keys.tenant)
         self._reference_key = keys.reference_key
         self._ids = ColumnCmac(keys.derive_root("consent-event"))
         self._data_keys = data_keys
         self._lock = threading.RLock()
         self._columns = ConsentColumns.empty()
         self._heads: dict[int, bytes] = {0: START}
-        self._names: dict[str, int] = {}
+        self._names: dict[bytes, int] = {}
         self._snapshot: ConsentSnapshot | None = None
 
     def close(self) -> None:
@@ -144,25 +142,29 @@ class ConsentLedger:
         added = known = 0
         stream = iter(events)
         with self._lock, self._table.writing():
-            last = self._table.last()
-            position, head = (0, START) if last is None else last
+            position, head = self._table.last() or (0, START)
             while chunk := list(islice(stream, CHUNK)):
-                entries = self._entries(chunk, position, head, now)
-                self._table.insert(entries)
+                entries = self._new_entries(chunk, now)
+                position, head = self._insert(entries, position, head)
                 added += len(entries)
                 known += len(chunk) - len(entries)
-                position, head = (entries[-1].position, entries[-1].chain) if entries else (position, head)
         return Appended(added=added, known=known)
 
     def record_erasure(self, reference: bytes, at: int) -> None:
         """Adds that a subject was erased: from then on nothing of theirs is permitted. Again is no change."""
-        event_id = self._event_ids([associated_data(ERASURE, reference)])[0]
+        (event_id,) = self._event_ids([associated_data("erased", reference)])
+        erasure = ConsentEntry(
+            event_id=event_id,
+            subject=reference,
+            purpose="",
+            decision=ERASED,
+            effective_at=at,
+            recorded_at=at,
+            sealed=b"",
+        )
         with self._lock, self._table.writing():
-            if self._table.known([event_id]):
-                return
-            position, head = self._table.last() or (0, START)
-            erasure = LedgerEntry(position + 1, event_id, reference, "", ERASURE, at, at, b"", b"")
-            self._table.insert(_linked([erasure], head))
+            if not self._table.known([event_id]):
+                self._insert([erasure], *(self._table.last() or (0, START)))
 
     def snapshot(self, position: int | None = None) -> ConsentSnapshot:
         """Returns what the ledger knew at a position, by default the newest.
@@ -185,7 +187,7 @@ class ConsentLedger:
         with self._lock:
             self._read()
             if position not in self._heads and 0 < position <= len(self._columns):
-                self._heads[position] = next(self._table.after(position - 1))[0].chain
+                self._heads[position] = next(self._table.after(position - 1))[0][2]
             return self._heads.get(position)
 
     def changed_subjects(self, *, after: int, since: int, until: int) -> set[bytes]:
@@ -199,10 +201,14 @@ class ConsentLedger:
         Raises:
             IntegrityError: A sealed part was changed.
         """
-        (reference,) = subject_references(pa.array([subject], pa.string()), self._reference_key).to_pylist()
-        entries = [] if reference is None else self._table.of_subject(reference)
-        key = self._data_keys.keys_for([reference], create=False).get(reference) if entries else None
-        return [self._event(subject, entry, key) for entry in entries if entry.decision != ERASURE]
+        reference = subject_reference(subject, self._reference_key)
+        rows = [] if reference is None else self._table.of_subject(reference)
+        entries = [(position, ConsentEntry.parse(packed)) for position, packed in rows]
+        for position, entry in entries:
+            if entry.subject != reference:
+                raise broken_chain(STORE, position)
+        key = self._data_keys.keys_for([reference], create=False).get(reference) if reference and entries else None
+        return [self._event(subject, entry, key) for _, entry in entries if entry.decision != ERASED]
 
     def verify(self) -> Verified:
         """Recomputes the whole chain.
@@ -211,11 +217,8 @@ class ConsentLedger:
             IntegrityError: An entry was changed, moved or taken out; names the first.
         """
         count, head = 0, START
-        for entries in self._table.after(0):
-            count, head = _checked(entries, count, head)
-        last = self._table.last()
-        if last is not None and last[0] < count:
-            raise broken_chain(STORE, count)
+        for rows in self._table.after(0):
+            count, head = _checked(rows, count, head)
         return Verified(entries=count, head=head)
 
     def _read(self) -> ConsentColumns:
@@ -224,84 +227,74 @@ class ConsentLedger:
         if self.position() < count:
             raise broken_chain(STORE, count)
         parts, head = [self._columns], self._heads[count]
-        for entries in self._table.after(count):
-            count, head = _checked(entries, count, head)
-            parts.append(self._as_columns(entries))
+        for rows in self._table.after(count):
+            count, head = _checked(rows, count, head)
+            parts.append(columns_of([packed for _, packed, _ in rows], self._names))
         if len(parts) > 1:
             self._columns = ConsentColumns.joined(parts)
             self._heads[count] = head
         return self._columns
 
-    def _as_columns(self, entries: Sequence[LedgerEntry]) -> ConsentColumns:
-        words = np.frombuffer(b"".join([entry.subject for entry in entries]), ">u8").astype(np.uint64).reshape(-1, 2)
-        codes = [self._names.setdefault(entry.purpose, len(self._names)) for entry in entries]
-        return ConsentColumns(
-            subjects=words,
-            purposes=np.array(codes, np.uint16),
-            decisions=np.array([CODES[entry.decision] for entry in entries], np.uint8),
-            effective_at=np.array([entry.effective_at for entry in entries], np.int64),
-            names=tuple(self._names),
-        )
-
-    def _entries(self, events: Sequence[ConsentEvent], position: int, head: bytes, now: int) -> list[LedgerEntry]:
-        """Returns the entries of the events that are new, linked."""
-        subjects = pa.array([event.subject for event in events], pa.string())
-        references = subject_references(canonical_subjects(subjects), self._reference_key).to_pylist()
-        if None in references:
-            raise InputError("subject: is blank in a consent event; every event names its subject")
-        ids = self._event_ids(
+    def _insert(self, entries: Sequence[ConsentEntry], position: int, head: bytes) -> tuple[int, bytes]:
+        """Adds entries behind a position, and returns position and link of the last."""
+        packed = [entry.packed() for entry in entries]
+        chain = links(head, packed)
+        self._table.insert(
             [
-                associated_data(reference, event.purpose, event.decision.value, event.effective_at, event.source)
-                for event, reference in zip(events, references, strict=True)
+                StoredEntry(place, entry.event_id, entry.subject, stored, link)
+                for place, (entry, stored, link) in enumerate(zip(entries, packed, chain, strict=True), position + 1)
             ]
         )
+        return position + len(entries), chain[-1] if chain else head
+
+    def _new_entries(self, events: Sequence[ConsentEvent], now: int) -> list[ConsentEntry]:
+        """Returns the entries of the events that are not known."""
+        subjects = pa.array([event.subject for event in events], pa.string())
+        references = subject_references(subjects, self._reference_key).to_pylist()
+        if None in references:
+            raise InputError("subject: is blank in a consent event; every event names its subject")
+        ids = self._event_ids(list(map(_identity, references, events)))
         seen = self._table.known(ids)
         new: dict[bytes, int] = {}
         for row, event_id in enumerate(ids):
             if event_id not in seen:
                 new.setdefault(event_id, row)
         keys = self._data_keys.keys_for(sorted({references[row] for row in new.values()}), create=True)
-        rows: list[LedgerEntry] = []
-        for event_id, row in new.items():
-            event, reference = events[row], references[row]
-            sealed = self._sealed(event, event_id, keys.get(reference))
-            rows.append(
-                LedgerEntry(
-                    position=position + len(rows) + 1,
-                    event_id=event_id,
-                    subject=reference,
-                    purpose=event.purpose,
-                    decision=event.decision.value,
-                    effective_at=event.effective_at,
-                    recorded_at=now if event.recorded_at is None else event.recorded_at,
-                    sealed=sealed,
-                    chain=b"",
-                )
-            )
-        return _linked(rows, head)
+        return [
+            self._entry(events[row], event_id, references[row], keys.get(references[row]), now)
+            for event_id, row in new.items()
+        ]
+
+    def _entry(
+        self, event: ConsentEvent, event_id: bytes, reference: bytes, key: bytes | None, now: int
+    ) -> ConsentEntry:
+        # Without a key the subject is erased, and source and evidence are not kept at all.
+        told = b"" if key is None else _encoded([event.source, event.evidence]).encode()
+        return ConsentEntry(
+            event_id=event_id,
+            subject=reference,
+            purpose=event.purpose,
+            decision=CODES[event.decision],
+            effective_at=event.effective_at,
+            recorded_at=now if event.recorded_at is None else event.recorded_at,
+            sealed=b"" if key is None else seal(key, told, self._bound(event_id)),
+        )
 
     def _event_ids(self, identities: list[bytes]) -> list[bytes]:
-        digests = self._ids.digest(pa.array(identities, pa.binary()))
-        return [bytes(digest) for digest in digests]
-
-    def _sealed(self, event: ConsentEvent, event_id: bytes, key: bytes | None) -> bytes:
-        if key is None:  # erased: there is no key, and there will be none
-            return b""
-        plaintext = json.dumps([event.source, event.evidence], ensure_ascii=False).encode("utf-8", "surrogatepass")
-        return seal(key, plaintext, self._bound(event_id))
+        digests = self._ids.digest(pa.array(identities, pa.binary())).tobytes()
+        return [digests[start : start + 16] for start in range(0, len(digests), 16)]
 
     def _bound(self, event_id: bytes) -> bytes:
-        return associated_data("consent-event", self._tenant, event_id)
+        return self._bound_to + event_id
 
-    def _event(self, subject: str, entry: LedgerEntry, key: bytes | None) -> ConsentEvent:
+    def _event(self, subject: str, entry: ConsentEntry, key: bytes | None) -> ConsentEvent:
         source, evidence = "[erased]", None
         if key is not None and entry.sealed:
-            plaintext = open_sealed(key, entry.sealed, self._bound(entry.event_id))
-            source, evidence = json.loads(plaintext.decode("utf-8", "surrogatepass"))
+            source, evidence = json.loads(open_sealed(key, entry.sealed, self._bound(entry.event_id)))
         return ConsentEvent(
             subject=subject,
             purpose=entry.purpose,
-            decision=Decision(entry.decision),
+            decision=DECISIONS[entry.decision],
             effective_at=entry.effective_at,
             recorded_at=entry.recorded_at,
             source=source,
@@ -327,26 +320,19 @@ def open_ledger(uri: str, keys: VaultKeys, data_keys: DataKeys, *, create: bool 
     return ConsentLedger(SqliteLedgerTable(sqlite_path(uri, store=STORE), create=create), keys, data_keys)
 
 
-def _body(entry: LedgerEntry) -> bytes:
-    """Returns an entry as it is chained: fixed fields, length of the purpose, purpose, sealed bytes."""
-    position, event_id, subject, purpose, decision, effective_at, recorded_at, sealed, _ = entry
-    name = purpose.encode()
-    fixed = _FIXED.pack(position, effective_at, recorded_at, event_id, subject, CODES[decision], len(name))
-    return fixed + name + sealed
+def _identity(reference: bytes, event: ConsentEvent) -> bytes:
+    """Returns what makes an event one, such that two different events never look alike."""
+    purpose = event.purpose.encode()
+    head = _IDENTITY.pack(reference, event.effective_at, CODES[event.decision], len(purpose))
+    return head + purpose + event.source.encode("utf-8", "surrogatepass")
 
 
-def _linked(entries: Sequence[LedgerEntry], head: bytes) -> list[LedgerEntry]:
-    found = links(head, map(_body, entries))
-    return [entry._replace(chain=link) for entry, link in zip(entries, found, strict=True)]
-
-
-def _checked(entries: Sequence[LedgerEntry], count: int, head: bytes) -> tuple[int, bytes]:
-    """Returns position and link of the last entry, if all follow on ``count`` and ``head``."""
-    try:
-        found = links(head, map(_body, entries))
-    except (struct.error, TypeError, AttributeError, KeyError, ValueError):
-        raise broken_chain(STORE, count + 1) from None
-    for place, (entry, link) in enumerate(zip(entries, found, strict=True), start=count + 1):
-        if entry.position != place or entry.chain != link:
-            raise broken_chain(STORE, place)
-    return count + len(entries), found[-1]
+def _checked(rows: Sequence[tuple[int, bytes, bytes]], count: int, head: bytes) -> tuple[int, bytes]:
+    """Returns position and link of the last row, if all follow on ``count`` and ``head``."""
+    sha256 = hashlib.sha256
+    for place, packed, chain in rows:
+        count += 1
+        head = sha256(head + packed).digest()
+        if head != chain or place != count:
+            raise broken_chain(STORE, count)
+    return count, head

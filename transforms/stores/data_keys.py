@@ -66,6 +66,7 @@ class DataKeys:
         self._table = table
         self._keys = keys
         self._random = random
+        self._bound_to = associated_data("data-key", keys.tenant)
 
     def close(self) -> None:
         """Closes the store."""
@@ -88,18 +89,7 @@ class DataKeys:
         wanted = list(dict.fromkeys(refs))
         stored = self._table.subject_keys(wanted)
         missing = [reference for reference in wanted if reference not in stored] if create else []
-        if missing:
-            new = self._random(KEY_BYTES * len(missing))
-            fresh = [new[start : start + KEY_BYTES] for start in range(0, len(new), KEY_BYTES)]
-            bound = [self._bound(reference) for reference in missing]
-            self._table.add_subject_keys(dict(zip(missing, self._keys.wrap_many(fresh, bound), strict=True)))
-            # Read again: another program may have come first, or erased the subject meanwhile.
-            stored |= self._table.subject_keys(missing)
-        return {
-            reference: self._keys.unwrap(wrapped, self._bound(reference))
-            for reference, wrapped in stored.items()
-            if wrapped is not None
-        }
+        return self._unwrapped(stored) | self._made(missing)
 
     def destroy(self, refs: Sequence[bytes]) -> None:
         """Destroys the keys of subjects, so that all that is sealed for them is noise; they never get new ones."""
@@ -133,8 +123,28 @@ class DataKeys:
         """Destroys the keys of days that have expired, and returns how many."""
         return self._table.remove_day_keys(at)
 
+    def _made(self, refs: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Adds a key for each subject, and returns the keys that now hold."""
+        if not refs:
+            return {}
+        random = self._random(KEY_BYTES * len(refs))
+        keys = [random[start : start + KEY_BYTES] for start in range(0, len(random), KEY_BYTES)]
+        wrapped = self._keys.wrap_many(keys, [self._bound(reference) for reference in refs])
+        self._table.add_subject_keys(dict(zip(refs, wrapped, strict=True)))
+        # Read again: another program may have come first, or erased the subject meanwhile.
+        stored = self._table.subject_keys(refs)
+        mine = {ref: key for ref, key, own in zip(refs, keys, wrapped, strict=True) if stored.get(ref) == own}
+        return mine | self._unwrapped({ref: other for ref, other in stored.items() if ref not in mine})
+
+    def _unwrapped(self, stored: Mapping[bytes, bytes | None]) -> dict[bytes, bytes]:
+        return {
+            reference: self._keys.unwrap(wrapped, self._bound(reference))
+            for reference, wrapped in stored.items()
+            if wrapped is not None
+        }
+
     def _bound(self, reference: bytes) -> bytes:
-        return associated_data("data-key", self._keys.tenant, reference)
+        return self._bound_to + associated_data(reference)
 
     def _bound_day(self, day: str, expires_at: int) -> bytes:
         return associated_data("day-key", self._keys.tenant, day, expires_at)

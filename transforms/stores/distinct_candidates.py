@@ -141,6 +141,8 @@ class Distinct:
 
     def _by_part(self) -> Iterator[tuple[int, pa.Array]]:
         """Yields each part that has entries here with their rows in it; parts stand in ascending order."""
+        if not len(self):
+            return
         places, starts = np.unique(self.part, return_index=True)
         for place, start, stop in zip(places.tolist(), starts, [*starts[1:], len(self)], strict=True):
             yield place, pa.array(self.row[start:stop])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .sqlite_database import SqliteDatabase
+from .sqlite_database import SqliteDatabase, in_portions
 
 __all__ = ["SqliteDataKeyTable"]
 
@@ -27,13 +27,9 @@ class SqliteDataKeyTable:
 
     def subject_keys(self, references: Sequence[bytes]) -> dict[bytes, bytes | None]:
         """Returns the wrapped keys of those subjects that have a row; None: destroyed."""
-        found: dict[bytes, bytes | None] = {}
         with self._database.reading() as connection:
-            for reference in references:
-                row = connection.execute("SELECT wrapped FROM subject_keys WHERE subject = ?", (reference,)).fetchone()
-                if row is not None:
-                    found[reference] = row[0]
-        return found
+            asked = "SELECT subject, wrapped FROM subject_keys WHERE subject IN ({})"
+            return dict(in_portions(connection, asked, references))
 
     def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> None:
         """Adds keys of subjects that have no row; others stay as they are."""

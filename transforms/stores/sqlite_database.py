@@ -9,18 +9,21 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from ...schemas.errors import ConfigError, StoreError
 
-__all__ = ["SqliteDatabase", "sqlite_path"]
+__all__ = ["SqliteDatabase", "in_portions", "sqlite_path"]
 
 SCHEME = "sqlite"
 PATIENCE_SECONDS = 30.0
 VERSION = 1
+PORTION = 500
+CACHE_KIB = 32 * 1024
 APPLICATION_IDS = {"ledger": 0x436F4C31, "access_log": 0x436F4131, "data_keys": 0x436F4B31, "vault": 0x436F5631}
 
 
@@ -116,6 +119,7 @@ class SqliteDatabase:
         self._connection.execute("PRAGMA secure_delete = ON").fetchall()
         self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
         self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         self._connection.execute("PRAGMA temp_store = MEMORY")  # keys of look-ups never touch a disk
         with self.writing() if create else self.reading() as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -148,6 +152,19 @@ class SqliteDatabase:
         else:
             return
         raise failure from None
+
+
+def in_portions(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    """Yields the rows of a query for many values, some hundred values at a time.
+
+    Args:
+        connection: In a transaction.
+        query: With ``IN ({})`` where the values go.
+        values: Of one column.
+    """
+    for start in range(0, len(values), PORTION):
+        portion = values[start : start + PORTION]
+        yield from connection.execute(query.format(", ".join("?" * len(portion))), portion).fetchall()
 
 
 def _failure(error: sqlite3.Error, path: Path, store: str) -> StoreError:

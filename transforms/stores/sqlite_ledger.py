@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from .consent_ledger import LedgerEntry
-from .sqlite_database import SqliteDatabase
+from .consent_ledger import StoredEntry
+from .sqlite_database import SqliteDatabase, in_portions
 
 __all__ = ["SqliteLedgerTable"]
 
-COLUMNS = "position, event_id, subject, purpose, decision, effective_at, recorded_at, sealed, chain"
 CHUNK = 50_000
 
 
@@ -42,41 +41,37 @@ class SqliteLedgerTable:
             ).fetchone()
             return row
 
-    def after(self, position: int) -> Iterator[list[LedgerEntry]]:
-        """Yields the entries after a position, chunk by chunk, each chunk read in a transaction of its own.
+    def after(self, position: int) -> Iterator[list[tuple[int, bytes, bytes]]]:
+        """Yields position, packed entry and link of the entries after a position, each chunk in a transaction.
 
         Entries never change, so chunks read one after the other are one state up to the last of them.
         """
+        asked = f"SELECT position, entry, chain FROM entries WHERE position > ? ORDER BY position LIMIT {CHUNK}"  # noqa: S608
         while True:
             with self._database.reading() as connection:
-                rows = connection.execute(
-                    f"SELECT {COLUMNS} FROM entries WHERE position > ? ORDER BY position LIMIT {CHUNK}",  # noqa: S608
-                    (position,),
-                ).fetchall()
+                rows: list[tuple[int, bytes, bytes]] = connection.execute(asked, (position,)).fetchall()
             if not rows:
                 return
-            yield list(map(LedgerEntry._make, rows))
+            yield rows
             position = rows[-1][0]
 
     def known(self, event_ids: Sequence[bytes]) -> set[bytes]:
         """Returns those of the ids that are there."""
         with self._database.reading() as connection:
-            found: set[bytes] = set()
-            for event_id in event_ids:
-                if connection.execute("SELECT 1 FROM entries WHERE event_id = ?", (event_id,)).fetchone():
-                    found.add(event_id)
-            return found
+            rows = in_portions(connection, "SELECT event_id FROM entries WHERE event_id IN ({})", event_ids)
+            return {event_id for (event_id,) in rows}
 
-    def insert(self, entries: Sequence[LedgerEntry]) -> None:
+    def insert(self, entries: Sequence[StoredEntry]) -> None:
         """Adds entries."""
         with self._database.writing() as connection:
-            connection.executemany(f"INSERT INTO entries ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries)  # noqa: S608
-
-    def of_subject(self, reference: bytes) -> list[LedgerEntry]:
-        """Returns the entries of one subject, in order."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                f"SELECT {COLUMNS} FROM entries WHERE subject = ? ORDER BY position",  # noqa: S608
-                (reference,),
+            connection.executemany(
+                "INSERT INTO entries (position, event_id, subject, entry, chain) VALUES (?, ?, ?, ?, ?)", entries
             )
-            return list(map(LedgerEntry._make, rows))
+
+    def of_subject(self, reference: bytes) -> list[tuple[int, bytes]]:
+        """Returns position and packed entry of the entries of one subject, in order."""
+        with self._database.reading() as connection:
+            rows: list[tuple[int, bytes]] = connection.execute(
+                "SELECT position, entry FROM entries WHERE subject = ? ORDER BY position", (reference,)
+            ).fetchall()
+            return rows

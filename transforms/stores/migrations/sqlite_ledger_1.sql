@@ -1,12 +1,9 @@
+-- The chain runs over ``entry``; event_id and subject stand beside it for look-ups and are checked against it.
 CREATE TABLE entries (
     position INTEGER PRIMARY KEY,
     event_id BLOB NOT NULL UNIQUE CHECK (length(event_id) = 16),
     subject BLOB NOT NULL CHECK (length(subject) = 16),
-    purpose TEXT NOT NULL,
-    decision TEXT NOT NULL CHECK (decision IN ('granted', 'withdrawn', 'erased')),
-    effective_at INTEGER NOT NULL,
-    recorded_at INTEGER NOT NULL,
-    sealed BLOB NOT NULL,
+    entry BLOB NOT NULL,
     chain BLOB NOT NULL CHECK (length(chain) = 32)
 );
 CREATE INDEX entries_by_subject ON entries (subject);

@@ -1,0 +1,87 @@
+"""A consent entry in its stored form, over which the ledger's chain runs.
+
+Layout, integers big endian: effective at (int64), recorded at (int64), decision (uint8: 0 withdrawn, 1 granted,
+2 erased), length of the purpose (uint16), event id (16 bytes), subject reference (16 bytes), purpose (UTF-8, empty
+for an erasure), sealed source and evidence (the rest; empty where the subject has no key).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .consent_columns import ConsentColumns
+
+__all__ = ["ConsentEntry", "columns_of"]
+
+_HEAD = struct.Struct(">qqBH16s16s")
+_COLUMNS = np.dtype([("effective_at", ">i8"), ("recorded_at", ">i8"), ("decision", "u1"), ("length", ">u2"),
+                     ("event_id", "V16"), ("subject", ">u8", 2)])  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentEntry:
+    """One entry, unpacked.
+
+    Attributes:
+        event_id: 16 bytes, keyed and the same for events that are one.
+        subject: 16 bytes, keyed reference.
+        purpose: Name; empty for an erasure.
+        decision: ``WITHDRAWN``, ``GRANTED`` or ``ERASED``.
+        effective_at: Microseconds UTC.
+        recorded_at: Microseconds UTC.
+        sealed: Envelope of source and evidence.
+    """
+
+    event_id: bytes
+    subject: bytes
+    purpose: str
+    decision: int
+    effective_at: int
+    recorded_at: int
+    sealed: bytes
+
+    def packed(self) -> bytes:
+        """Returns the stored form."""
+        name = self.purpose.encode()
+        head = _HEAD.pack(self.effective_at, self.recorded_at, self.decision, len(name), self.event_id, self.subject)
+        return head + name + self.sealed
+
+    @classmethod
+    def parse(cls, packed: bytes) -> ConsentEntry:
+        """Returns the entry of a stored form that the chain has vouched for."""
+        effective_at, recorded_at, decision, length, event_id, subject = _HEAD.unpack_from(packed)
+        return cls(
+            event_id=event_id,
+            subject=subject,
+            purpose=packed[_HEAD.size : _HEAD.size + length].decode(),
+            decision=decision,
+            effective_at=effective_at,
+            recorded_at=recorded_at,
+            sealed=packed[_HEAD.size + length :],
+        )
+
+
+def columns_of(packed: Sequence[bytes], names: dict[bytes, int]) -> ConsentColumns:
+    """Returns stored forms as columns.
+
+    Args:
+        packed: As the chain has vouched for them.
+        names: Codes of the purposes met so far; new ones are added.
+    """
+    size = _HEAD.size
+    heads = np.frombuffer(b"".join([entry[:size] for entry in packed]), _COLUMNS)
+    ends = (heads["length"].astype(np.int64) + size).tolist()
+    found = [entry[size:end] for entry, end in zip(packed, ends, strict=True)]
+    for name in dict.fromkeys(found):
+        names.setdefault(name, len(names))
+    return ConsentColumns(
+        subjects=heads["subject"].astype(np.uint64),
+        purposes=np.array([names[name] for name in found], np.uint16),
+        decisions=heads["decision"].copy(),
+        effective_at=heads["effective_at"].astype(np.int64),
+        names=tuple(name.decode() for name in names),
+    )
