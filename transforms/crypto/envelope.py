@@ -26,8 +26,8 @@ OVERHEAD = NONCE_BYTES + TAG_BYTES
 
 Random = Callable[[int], bytes]
 
-_LENGTH = struct.Struct(">cI")
-_NUMBER = struct.Struct(">cIq")
+_LENGTH = struct.Struct(">cI").pack
+_NUMBER = struct.Struct(">cIq").pack
 
 
 def associated_data(*fields: bytes | str | int) -> bytes:
@@ -41,13 +41,13 @@ def associated_data(*fields: bytes | str | int) -> bytes:
     """
     parts: list[bytes] = []
     for field in fields:
-        if isinstance(field, int):
-            parts.append(_NUMBER.pack(b"i", 8, field))
+        if isinstance(field, bytes):
+            parts += (_LENGTH(b"b", len(field)), field)
         elif isinstance(field, str):
             data = field.encode()
-            parts += (_LENGTH.pack(b"s", len(data)), data)
+            parts += (_LENGTH(b"s", len(data)), data)
         else:
-            parts += (_LENGTH.pack(b"b", len(field)), field)
+            parts.append(_NUMBER(b"i", 8, field))
     return b"".join(parts)
 
 

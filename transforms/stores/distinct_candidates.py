@@ -154,16 +154,25 @@ def distinct(candidates: Sequence[Candidates], ids: CandidateIds) -> Distinct:
     sizes = [len(part.tokens) for part in parts]
     words = np.concatenate([ids.of(part) for part in parts]) if parts else np.empty((0, 2), np.uint64)
     times = np.concatenate([part.event_times for part in parts]) if parts else np.empty(0, np.int64)
-    order = np.lexsort((times, words[:, 1], words[:, 0]))
-    sorted_ids = words[order]
-    last = np.ones(len(order), np.bool_)
-    last[:-1] = (sorted_ids[1:] != sorted_ids[:-1]).any(axis=1)
-    kept = np.sort(order[last])
-    part = np.repeat(np.arange(len(parts)), sizes)
+    order, first = _grouped(words)
+    latest = np.maximum.reduceat(times[order], first) if len(first) else times
+    kept = order[first]
+    in_place = np.argsort(kept)
+    kept = kept[in_place]
+    part = np.repeat(np.arange(len(parts)), sizes)[kept]
     starts = np.cumsum([0, *sizes])[:-1].astype(np.int64)
-    return Distinct(
-        ids=words[kept], event_times=times[kept], parts=parts, part=part[kept], row=kept - starts[part[kept]]
-    )
+    return Distinct(ids=words[kept], event_times=latest[in_place], parts=parts, part=part, row=kept - starts[part])
+
+
+def _grouped(ids: Words) -> tuple[Rows, Rows]:
+    """Returns an order in which equal ids stand together, and where each group begins in it."""
+    order = np.argsort(ids[:, 0])
+    first_words = ids[order, 0]
+    alike = first_words[1:] == first_words[:-1]
+    if (ids[order[1:], 1] != ids[order[:-1], 1])[alike].any():  # one first word for two ids
+        order = np.lexsort((ids[:, 1], ids[:, 0]))
+        alike = (ids[order[1:]] == ids[order[:-1]]).all(axis=1)
+    return order, np.flatnonzero(np.concatenate([[len(order) > 0], ~alike])[: len(order)])
 
 
 def _mask(rows: Rows, length: int) -> Bools:

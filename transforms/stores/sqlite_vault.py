@@ -14,6 +14,11 @@ __all__ = ["SqliteVaultTable"]
 
 KEY = "domain, token, key_version, subject"
 CHUNK = 20_000
+PORTION = 400
+# CROSS JOIN keeps the order: each wanted key is looked up, however many subjects share a token.
+KNOWN = (
+    f"WITH wanted (place, {KEY}) AS (VALUES {{}}) SELECT place, event_time FROM wanted CROSS JOIN entries USING ({KEY})"
+)
 
 
 class SqliteVaultTable:
@@ -71,20 +76,22 @@ class SqliteVaultTable:
 
     def event_times(self, keys: Sequence[EntryKey]) -> list[int | None]:
         """Returns for each key the event time of its entry, None where there is none."""
-        asked = "SELECT event_time FROM entries WHERE domain = ? AND token = ? AND key_version = ? AND subject = ?"
-        found: list[int | None] = []
+        found: list[int | None] = [None] * len(keys)
         with self._database.reading() as connection:
-            for key in keys:
-                row = connection.execute(asked, key).fetchone()
-                found.append(None if row is None else row[0])
+            for start in range(0, len(keys), PORTION):
+                portion = keys[start : start + PORTION]
+                wanted = [value for place, key in enumerate(portion, start) for value in (place, *key)]
+                asked = KNOWN.format(", ".join(["(?, ?, ?, ?, ?)"] * len(portion)))
+                for place, event_time in connection.execute(asked, wanted).fetchall():
+                    found[place] = event_time
         return found
 
-    def insert(self, entries: Sequence[VaultEntry]) -> None:
-        """Adds entries that are not there."""
+    def insert(self, entries: Sequence[tuple[EntryKey, int, bytes]]) -> None:
+        """Adds entries that are not there: key, event time, sealed value."""
         with self._database.writing() as connection:
             connection.executemany(
                 f"INSERT INTO entries ({KEY}, event_time, sealed) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
-                ((*entry.key, entry.event_time, entry.sealed) for entry in entries),
+                ((*key, event_time, sealed) for key, event_time, sealed in entries),
             )
 
     def refresh(self, times: Sequence[tuple[EntryKey, int]]) -> None:

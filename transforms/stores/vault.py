@@ -94,8 +94,8 @@ class VaultTable(Protocol):
         """Returns for each key the event time of its entry, None where there is none."""
         ...
 
-    def insert(self, entries: Sequence[VaultEntry]) -> None:
-        """Adds entries that are not there."""
+    def insert(self, entries: Sequence[tuple[EntryKey, int, bytes]]) -> None:
+        """Adds entries that are not there: key, event time, sealed value."""
         ...
 
     def refresh(self, times: Sequence[tuple[EntryKey, int]]) -> None:
@@ -131,6 +131,7 @@ class Vault:
         self._ids = CandidateIds()
         self._known = KnownEntries()
         self._known_as_of: Applied | None = None
+        self._bound_to: dict[tuple[str, int], bytes] = {}
         self._lock = threading.RLock()
 
     def close(self) -> None:
@@ -238,22 +239,18 @@ class Vault:
 
     def _followed(self, ledger: ConsentLedger, rules: Rules, digest: str, now: int) -> int:
         """Judges again inside the caller's transaction."""
-        applied = self._table.applied() or Applied(0, START, now, digest)
         snapshot = ledger.snapshot()
-        if snapshot.position < applied.position or ledger.head(applied.position) != applied.head:
+        applied = self._table.applied()
+        if applied is not None and ledger.head(applied.position) != applied.head:
             raise _another_ledger()
-        at = max(now, applied.at)
-        subjects = None
-        if applied.rules == digest:
-            subjects = ledger.changed_subjects(after=applied.position, since=applied.at, until=at)
+        at = now if applied is None else max(now, applied.at)
         removed = 0
-        if subjects is None or subjects:
-            for entries in self._table.judged(subjects):
-                lost = _lost(entries, snapshot, rules, {now, at})
-                self._table.delete(lost)
-                removed += len(lost)
+        for entries in self._table.judged(_affected(ledger, applied, digest, at)):
+            lost = _lost(entries, snapshot, rules, {now, at})
+            self._table.delete(lost)
+            removed += len(lost)
         latest = Applied(snapshot.position, ledger.head(snapshot.position) or START, at, digest)
-        if latest != self._table.applied():
+        if latest != applied:
             self._table.set_applied(latest)
         if removed:
             self._known.clear()
@@ -273,8 +270,9 @@ class Vault:
                 permitted[rows] &= snapshot.permits_one_of(rules.get(domain, ()), refs, times, instant)
         sealed = self._sealed(fresh, keys, np.flatnonzero(~there & permitted))
         refreshed = np.flatnonzero(older & permitted)
-        self._table.insert(list(sealed.values()))
-        self._table.refresh([(keys[row], int(fresh.event_times[row])) for row in refreshed.tolist()])
+        times = fresh.event_times.tolist()
+        self._table.insert([(keys[row], times[row], envelope) for row, envelope in sealed.items()])
+        self._table.refresh([(keys[row], times[row]) for row in refreshed.tolist()])
         done = there & ~older
         done[list(sealed)] = True
         done[refreshed] = True
@@ -286,19 +284,21 @@ class Vault:
             refused=int(len(fresh) - done.sum()),
         )
 
-    def _sealed(self, fresh: Distinct, keys: Sequence[EntryKey], rows: Any) -> dict[int, VaultEntry]:
-        """Returns new entries by row; none for subjects that were erased meanwhile."""
+    def _sealed(self, fresh: Distinct, keys: Sequence[EntryKey], rows: Any) -> dict[int, bytes]:
+        """Returns the sealed values of new entries by row; none for subjects that were erased meanwhile."""
         data_keys = self._data_keys.keys_for([keys[row].subject_ref for row in rows.tolist()], create=True)
-        entries: dict[int, VaultEntry] = {}
+        entries: dict[int, bytes] = {}
         for row, value in zip(rows.tolist(), fresh.values(rows), strict=True):
             key = keys[row]
             if key.subject_ref in data_keys:
-                sealed = seal(data_keys[key.subject_ref], value.encode(), self._bound(key))
-                entries[row] = VaultEntry(**key._asdict(), event_time=int(fresh.event_times[row]), sealed=sealed)
+                entries[row] = seal(data_keys[key.subject_ref], value.encode(), self._bound(key))
         return entries
 
     def _bound(self, key: EntryKey) -> bytes:
-        return associated_data("vault-entry", self._tenant, key.domain, key.key_version, key.token, key.subject_ref)
+        field = (key.domain, key.key_version)
+        if field not in self._bound_to:
+            self._bound_to[field] = associated_data("vault-entry", self._tenant, *field)
+        return self._bound_to[field] + associated_data(key.token, key.subject_ref)
 
 
 def open_vault(uri: str, keys: VaultKeys, data_keys: DataKeys, *, create: bool = False) -> Vault:
@@ -317,6 +317,15 @@ def open_vault(uri: str, keys: VaultKeys, data_keys: DataKeys, *, create: bool =
     from .sqlite_vault import SqliteVaultTable
 
     return Vault(SqliteVaultTable(sqlite_path(uri, store=STORE), create=create), keys, data_keys)
+
+
+def _affected(ledger: ConsentLedger, applied: Applied | None, digest: str, at: int) -> set[bytes] | None:
+    """Returns the subjects whose entries are to be judged again; None: all."""
+    if applied is None:  # nothing was ever written
+        return set()
+    if applied.rules != digest:
+        return None
+    return ledger.changed_subjects(after=applied.position, since=applied.at, until=at)
 
 
 def _lost(
