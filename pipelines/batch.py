@@ -25,7 +25,7 @@ from ..transforms.crypto.keyring import KeyState
 from ..transforms.failures import failure_of
 from ..transforms.protection_plan import ProtectionPlan, check_dataset_columns, dataset_of, plan_protection
 from ..transforms.stage import SharedStage, StageConfig, settle_stage
-from .desk import Stores, distribution_rules, open_keyring, open_stores
+from .desk import distribution_rules, open_keyring, open_stores
 from .graph import ProtectFiles, SharedCounter
 from .keyring_files import open_proof_keys
 from .manifest_file import (
@@ -97,14 +97,16 @@ def run_protect(
     sources = plan_sources(inputs)
     check_dataset_columns(sources.schema, rules, dataset)
     run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started_at // 1_000_000))}-{secrets.token_hex(4)}"
-    with open_publication(out, run=run, replace=replace) as publication:
-        config, plan = _settled(project, policy, dataset, sources, now=now, started_at=started_at)
+    with open_publication(out, run=run, replace=replace) as publication, open_stores(project) as stores:
+        stores.data_keys.sweep(started_at)
+        stores.vault.follow(stores.ledger, distribution_rules(policy), started_at)
+        config = settle_stage(project, policy, dataset, now=now, started_at=started_at)
+        plan = plan_protection(policy, dataset, sources.schema, key_version=config.key_version)
         outcome = _carried_out(pipeline, sources, config, plan, publication, run=run, progress=progress)
         outcome = _with_columns(outcome, publication, plan, run)
         books = balanced_books(outcome)
-        with open_stores(project) as stores:
-            # The vault follows the ledger before every publication: a withdrawal during the run counts.
-            purged = stores.vault.follow(stores.ledger, distribution_rules(policy), clock())
+        # The vault follows the ledger before every publication: a withdrawal during the run counts.
+        purged = stores.vault.follow(stores.ledger, distribution_rules(policy), clock())
         manifest = Manifest(
             run=run,
             tenant=project.tenant,
@@ -129,22 +131,6 @@ def run_protect(
         signed = sign_manifest(manifest, keys)
         publication.publish([file.path for file in signed.files], signed.dumps())
         return signed
-
-
-def _settled(
-    project: Project, policy: Policy, dataset: str, sources: Sources, *, now: int, started_at: int
-) -> tuple[StageConfig, ProtectionPlan]:
-    """Sweeps expired day keys, has the vault follow the ledger, and fixes what every worker goes by."""
-    with open_stores(project) as stores:
-        _brought_up_to_date(stores, policy, started_at)
-    config = settle_stage(project, policy, dataset, now=now, started_at=started_at)
-    plan = plan_protection(policy, dataset, sources.schema, key_version=config.key_version)
-    return config, plan
-
-
-def _brought_up_to_date(stores: Stores, policy: Policy, at: int) -> None:
-    stores.data_keys.sweep(at)
-    stores.vault.follow(stores.ledger, distribution_rules(policy), at)
 
 
 def _carried_out(

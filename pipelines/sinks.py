@@ -26,6 +26,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from ..schemas.dead_letter import DEAD_LETTER_SCHEMA
 from ..transforms.failures import guarded
+from .parquet_encoding import repeating_columns
 from .publication import DATA, DEAD_LETTERS, PART
 
 __all__ = ["FileWriter", "Receipt", "WriteDeadLetters", "WriteRows", "write_empty"]
@@ -117,7 +118,8 @@ class FileWriter:
     def _flush(self) -> None:
         if self._parquet is None:
             self._file = _HashedFile(self._place, f"{self._folder}/{PART}{self._run}-{uuid4().hex[:12]}.parquet")
-            self._parquet = pq.ParquetWriter(self._file, self._schema, compression="snappy")
+            repeating: Any = repeating_columns(self._waiting[0]) if self._waiting else False
+            self._parquet = pq.ParquetWriter(self._file, self._schema, compression="snappy", use_dictionary=repeating)
         table = pa.Table.from_batches(self._waiting, schema=self._schema)
         self._waiting = []
         self._parquet.write_table(table, row_group_size=ROW_GROUP_ROWS)

@@ -65,12 +65,10 @@ class ColumnCmac(Secret):
         blocks = np.maximum((lengths + BLOCK - 1) // BLOCK, 1)
         if values.null_count:
             blocks[~np.asarray(values.is_valid())] = 0
-        for count in np.unique(blocks[blocks > 0]).tolist():
+        for row in np.flatnonzero(blocks > LONGEST).tolist():
+            result[row] = self._single(data[offsets[row] : offsets[row + 1]].tobytes())
+        for count in range(1, min(LONGEST, int(blocks.max())) + 1):
             rows = np.flatnonzero(blocks == count)
-            if count > LONGEST:
-                for row in rows:
-                    result[row] = self._single(data[offsets[row] : offsets[row + 1]].tobytes())
-                continue
             for start in range(0, len(rows), CHUNK):
                 part = rows[start : start + CHUNK]
                 result[part] = self._same_blocks(data, offsets[part], lengths[part], count)

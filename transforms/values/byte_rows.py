@@ -135,6 +135,29 @@ class ByteRows:
             rows = np.flatnonzero(self.valid & (lengths == length))
             yield rows, self.matrix(rows, int(length))
 
+    def owners(self, places: Int64s) -> Int64s:
+        """Returns the row that each place of ``data`` belongs to.
+
+        Args:
+            places: Ascending.
+        """
+        return np.searchsorted(self.offsets[1:], places, side="right")
+
+    def part(self, starts: Int64s, lengths: Int64s) -> ByteRows:
+        """Returns a part of each row; of a null nothing.
+
+        Args:
+            starts: ``(n,)`` places in ``data``.
+            lengths: ``(n,)`` bytes from there.
+        """
+        found = ByteRows(np.empty(int(lengths.sum()), np.uint8), _offsets(lengths), self.valid)
+        for length in np.flatnonzero(np.bincount(lengths)).tolist():
+            if length:
+                rows = np.flatnonzero(lengths == length)
+                parts = _windows(self.data, length)[starts[rows]].view(np.uint8).reshape(len(rows), length)
+                found.place(found.data, rows, parts)
+        return found
+
     def mapped(self, change: Callable[[Bytes], Bytes]) -> ByteRows:
         """Returns rows of the same lengths: ``change`` gets each length's matrix and returns one of that shape."""
         data = np.zeros(len(self.data), np.uint8)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...schemas.info_types import InvalidReason
-from .byte_rows import Bools, ByteRows
+from .byte_rows import Bools, ByteRows, Int64s
 from .canonical import Canonical, canonical_of, refuse
 from .text_columns import composed, flag_bytes, read_text, trimmed
 
@@ -33,21 +33,18 @@ def canonical_email(column: pa.Array) -> Canonical:
     text = trimmed(composed(read_text(column), _lowered, InvalidReason.NOT_AN_EMAIL))
     rows = ByteRows.of(text.strings)
     refuse(text.reasons, rows.valid & (rows.lengths == 0), InvalidReason.EMPTY)
-    ats = rows.data == ord("@")
-    refuse(text.reasons, rows.valid & (rows.counts(ats) != 1), InvalidReason.NOT_AN_EMAIL)
+    ats = _ats(rows)
+    refuse(text.reasons, rows.valid & (ats < 0), InvalidReason.NOT_AN_EMAIL)
     refuse(text.reasons, rows.any_of(flag_bytes(rows.data, FORBIDDEN)), InvalidReason.NOT_AN_EMAIL)
-    rows = rows.only(text.reasons == 0) if text.reasons.any() else rows
-    in_domain = _after_at(rows)
-    refuse(text.reasons, _misformed(rows, in_domain), InvalidReason.NOT_AN_EMAIL)
-    data = rows.data.copy()
-    data[in_domain & (data - ord("A") < 26)] |= 0x20
-    return canonical_of(ByteRows(data, rows.offsets, rows.valid), text.reasons)
+    refuse(text.reasons, _misformed(rows, ats), InvalidReason.NOT_AN_EMAIL)
+    return canonical_of(_lower_domains(rows, ats), text.reasons)
 
 
 def domains_of(values: pa.StringArray) -> pa.StringArray:
     """Returns what follows the ``@`` of canonical addresses; null where ``values`` is."""
     rows = ByteRows.of(values)
-    return rows.without(~_after_at(rows)).to_strings()
+    starts = _ats(rows) + 1
+    return rows.part(starts, np.where(rows.valid, rows.offsets[1:] - starts, 0)).to_strings()
 
 
 def _lowered(value: str) -> str | None:
@@ -57,22 +54,41 @@ def _lowered(value: str) -> str | None:
     return address if address.isprintable() and " " not in address else None
 
 
-def _after_at(rows: ByteRows) -> Bools:
-    """Which bytes follow the one ``@`` of their row."""
+def _ats(rows: ByteRows) -> Int64s:
+    """Returns the place of the one ``@`` of each row, -1 where there is none or more than one."""
     places = np.flatnonzero(rows.data == ord("@"))
-    ats = np.repeat(places, rows.lengths[rows.valid]) if len(places) else places
-    return np.asarray(np.arange(len(rows.data)) > ats)
+    owners = rows.owners(places)
+    ats = np.full(len(rows), -1, np.int64)
+    ats[owners] = places
+    again = owners[1:][owners[1:] == owners[:-1]]
+    ats[again] = -1
+    return ats
 
 
-def _misformed(rows: ByteRows, in_domain: Bools) -> Bools:
-    """Which addresses have a local part or domain of wrong length, or a domain without dot or with an empty label."""
-    domains = rows.counts(in_domain)
-    locals_ = rows.lengths - domains - 1
-    dots = in_domain & (rows.data == ord("."))
-    # A dot is out of place after the "@" or another dot, or at the end.
-    first = np.zeros(len(dots), np.bool_)
-    first[1:] = dots[1:] & ((rows.data[:-1] == ord("@")) | dots[:-1])
-    last = rows.offsets[1:][rows.valid] - 1
-    first[last] |= dots[last]
+def _misformed(rows: ByteRows, ats: Int64s) -> Bools:
+    """Which addresses with an ``@`` have a part of wrong length, or a domain without dot or with an empty label."""
+    ends = rows.offsets[1:]
+    locals_, domains = ats - rows.starts, ends - ats - 1
     bad = (locals_ < 1) | (locals_ > LONGEST_LOCAL) | (domains > LONGEST_DOMAIN)
-    return np.asarray(rows.valid & (bad | (rows.counts(dots) == 0) | rows.any_of(first)))
+    dots = np.flatnonzero(rows.data == ord("."))
+    owners = rows.owners(dots)
+    inside = dots > ats[owners]
+    dots, owners = dots[inside], owners[inside]
+    # A dot is out of place after the "@" or another dot, or at the end.
+    before = rows.data[dots - 1]
+    misplaced = (before == ord("@")) | (before == ord(".")) | (dots == ends[owners] - 1)
+    bad[owners[misplaced]] = True
+    dotless = np.ones(len(rows), np.bool_)
+    dotless[owners] = False
+    return np.asarray(rows.valid & (ats >= 0) & (bad | dotless))
+
+
+def _lower_domains(rows: ByteRows, ats: Int64s) -> ByteRows:
+    places = np.flatnonzero(rows.data - ord("A") < 26)
+    owners = rows.owners(places)
+    places = places[(places > ats[owners]) & (ats[owners] >= 0)]
+    if not len(places):
+        return rows
+    data = rows.data.copy()
+    data[places] |= 0x20
+    return ByteRows(data, rows.offsets, rows.valid)

@@ -26,6 +26,10 @@ PLAIN = str.maketrans(
 )
 
 
+FEW = 8
+"""Up to so many characters, comparing with each is faster than a table."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
     """A column as text.
@@ -105,8 +109,12 @@ def without_separators(text: Text, separators: str) -> ByteRows:
 
 def flag_bytes(data: Bytes, characters: str) -> Bools:
     """Returns which bytes are one of some ASCII characters."""
+    wanted = characters.encode("ascii")
+    if len(wanted) > FEW:
+        table = bytes(character in wanted for character in range(256))
+        return np.frombuffer(data.tobytes().translate(table), np.bool_)
     flags = np.zeros(len(data), np.bool_)
-    for character in characters.encode("ascii"):
+    for character in wanted:
         flags |= data == character
     return flags
 
