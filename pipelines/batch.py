@@ -18,7 +18,6 @@ from apache_beam.runners.runner import PipelineState
 from ..schemas.consent import format_instant
 from ..schemas.errors import ConfigError, PrivacyError, RunError
 from ..schemas.manifest import Inputs, KeyVersions, Manifest, PolicyUsed
-from ..schemas.policy import Policy
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
 from ..transforms.crypto.keyring import KeyState

@@ -22,7 +22,8 @@ from ..schemas.errors import InputError
 if TYPE_CHECKING:
     from ..schemas.policy import Policy
     from ..schemas.project import Project
-    from ..transforms.stores.consent_ledger import Appended, Verified
+    from ..transforms.stores.consent_ledger import Appended
+    from ..transforms.stores.hash_chain import Verified
 
 __all__ = ["ConsentState", "consent_state", "import_consents", "read_consents", "record_consents", "verify_ledger"]
 

@@ -49,4 +49,5 @@ def _repeats(column: pa.Array) -> bool:
     if not (pa.types.is_primitive(kind) or pa.types.is_string(kind) or pa.types.is_binary(kind)):
         return True
     values = len(column) - column.null_count
-    return int(pc.count_distinct(column).as_py()) * REPEATS <= max(values, REPEATS)
+    distinct: int = pc.count_distinct(column).as_py()
+    return distinct * REPEATS <= max(values, REPEATS)

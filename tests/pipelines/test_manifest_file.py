@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from consentry.pipelines import manifest_file
 from consentry.pipelines.manifest_file import (
     balanced_books,
     consent_outcomes,
+    drift_of,
     output_files,
     reasons_of,
     sign_manifest,
@@ -20,9 +22,12 @@ from consentry.pipelines.manifest_file import (
 )
 from consentry.pipelines.outcome import READ, NoteOutcome, Outcome, read_outcome
 from consentry.pipelines.sinks import Receipt
+from consentry.schemas.dataset import FieldPath
 from consentry.schemas.errors import RunError
+from consentry.schemas.info_types import OnDrift
 from consentry.schemas.manifest import Books, VaultWrites, signed_bytes
 from consentry.transforms.crypto.key_sets import ProofKeys, PublicKeys, Signature, SignatureContext
+from consentry.transforms.protection_plan import ProtectionPlan
 from consentry.transforms.tally import Tally
 from oracles.small_output import manifest_of
 
@@ -117,3 +122,16 @@ def test_the_software_digest_changes_with_any_source_and_with_nothing_else(
     changed = tmp_path / "ff1.py"
     changed.write_bytes(sources["transforms/crypto/ff1.py"].read_bytes() + b"\n")
     assert manifest_file._digest({**sources, "transforms/crypto/ff1.py": changed}) != before
+
+
+def test_a_name_that_could_be_a_value_is_not_told() -> None:
+    names = ("browser", "ann@example.com", "4111111111111111", "Ann Lee", "größe", "field_1", "x" * 65)
+    paths = tuple(FieldPath(("customer", name)) for name in names)
+    plan = ProtectionPlan(
+        dataset="orders", columns=(), collect=(), on_drift=OnDrift.DROP, contradictions=(), absent=(),
+        drift=(*paths, FieldPath(("ann@example.com", None, "id"))), schema=pa.schema([]), key_version=1,
+    )  # fmt: skip
+    tally = Tally({("drift", str(path)): 2 for path in plan.drift})
+    assert drift_of(Outcome(tally), plan) == {
+        "(hidden)[].id": 2, "customer.(hidden)": 8, "customer.browser": 2, "customer.field_1": 2, "customer.größe": 2,
+    }  # fmt: skip
