@@ -1,0 +1,176 @@
+"""Reads JSON Lines: one object on each line, parsed in blocks where all is well and line by line where it is not.
+
+``plan_json`` goes over all records first, so that a field that appears late, or a type that most records contradict,
+is known before the first row leaves. Both passes give a block to ``json_blocks``; lines that do not pass there are left
+to ``json_records``, whose word counts. So a good row of a bad block is kept, and both ways give equal values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..schemas.errors import InputError, RunError
+from .json_blocks import LineTable, Longs, count_lines, lines_of, parsed_parts
+from .json_records import Check, JsonFault, checker, load_record
+from .json_types import MAX_PATHS, JsonTypes
+from .splits import FilePlan, InputFile, ReadBatch, RejectedLine, Split, check_unchanged, joined, read_batch
+from .text_blocks import RANGE_BYTES, TextBlock, line_blocks, line_ranges, open_stream
+
+__all__ = ["plan_json", "read_json"]
+
+LINES_OF_RANGE = 2**40
+"""More lines than any part of a file has, to number the lines of all parts in their order."""
+
+
+def plan_json(files: Sequence[InputFile], pool: Executor) -> list[FilePlan]:
+    """Returns the plans of files whose records have one type for each path.
+
+    Args:
+        files: Of JSON Lines.
+        pool: Threads; Arrow's parser lets them run side by side.
+
+    Raises:
+        InputError: A file cannot be read, or has too many different fields.
+    """
+    ranges = [each for found in pool.map(_ranges, files) for each in found]
+    types = JsonTypes()
+    surveys = []
+    for (file, _, _), survey in zip(ranges, pool.map(_survey, ranges, range(len(ranges))), strict=True):
+        types.merge(survey.types)
+        _check_paths(types, file)
+        surveys.append(survey)
+    columns = types.arrow_schema()
+    splits: dict[str, list[Split]] = {file.uri: [] for file in files}
+    for (file, start, end), survey in zip(ranges, surveys, strict=True):
+        before = splits[file.uri]
+        first = before[-1].first + (before[-1].count or 0) if before else 1
+        before.append(
+            Split(file=file, start=start, end=end, first=first, count=survey.lines, weight=survey.size, columns=columns)
+        )
+    return [FilePlan(file=file, columns=columns, splits=tuple(splits[file.uri])) for file in files]
+
+
+def _ranges(file: InputFile) -> list[tuple[InputFile, int, int | None]]:
+    with open_stream(file, InputError) as stream:
+        found = line_ranges(stream, None if file.gzipped else file.size, RANGE_BYTES)
+    return [(file, start, end) for start, end in found]
+
+
+def _check_paths(types: JsonTypes, file: InputFile) -> None:
+    if types.paths() > MAX_PATHS:
+        raise InputError(
+            f"{file.name}: its records have more than {MAX_PATHS} different fields, so data seem to stand in the keys; "
+            "write them as values, in lists of objects"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Survey:
+    """What the records of a part of a file are, and how many lines and unpacked bytes it has."""
+
+    types: JsonTypes
+    lines: int
+    size: int
+
+
+def _survey(part: tuple[InputFile, int, int | None], number: int) -> _Survey:
+    file, start, end = part
+    types, lines, size = JsonTypes(), 0, 0
+    with open_stream(file, InputError) as stream:
+        for block in line_blocks(stream, start, end):
+            if not block.cut:
+                _survey_lines(types, lines_of(block.data, number * LINES_OF_RANGE + lines), file)
+            lines += 1 if block.cut else count_lines(block.data)
+            size += block.size
+    return _Survey(types=types, lines=lines, size=size)
+
+
+def _survey_lines(types: JsonTypes, lines: LineTable, file: InputFile) -> None:
+    for places, rows in parsed_parts(lines, types.arrow_schema):
+        if rows is not None:
+            types.add_rows(rows, int(lines.numbers[places[0]]))
+            continue
+        for place in places:
+            record = load_record(lines.raw(place))
+            if not isinstance(record, JsonFault):
+                types.add(record, int(lines.numbers[place]))
+        _check_paths(types, file)
+
+
+def read_json(split: Split, schema: pa.Schema) -> Iterator[ReadBatch]:
+    """Yields the rows and the rejected lines of a split, a block at a time.
+
+    Args:
+        split: Its ``columns`` are the types that the survey settled on.
+        schema: Of the batches.
+
+    Raises:
+        RunError: The file cannot be read, or is no longer what it was.
+    """
+    parser = _Parser(split.columns)
+    line = split.first
+    with open_stream(split.file, RunError) as stream:
+        for block in line_blocks(stream, split.start, split.end):
+            rows, positions, rejected = parser.read(block, line)
+            yield read_batch(split, schema, rows, positions, rejected)
+            line += 1 if block.cut else count_lines(block.data)
+    check_unchanged(split, line)
+
+
+class _Parser:
+    """Makes rows of blocks, all of one schema."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._struct = pa.struct(list(schema))
+        self._check: Check = checker(self._struct)
+
+    def read(self, block: TextBlock, first: int) -> tuple[pa.RecordBatch, Longs, list[RejectedLine]]:
+        """Returns rows, their positions, and the rejected lines."""
+        if block.cut:
+            rejected = [RejectedLine(position=first, reason=JsonFault.TOO_LONG.value, raw=block.data)]
+            return self._rows([]), np.empty(0, np.int64), rejected
+        lines = lines_of(block.data, first)
+        batches: list[pa.RecordBatch] = []
+        numbers: list[Longs] = []
+        alone = [np.flatnonzero(~lines.sound)]
+        for places, rows in parsed_parts(lines, lambda: self._schema):
+            if rows is None:
+                alone.append(places)
+            else:
+                batches.append(rows)
+                numbers.append(lines.numbers[places])
+        records, positions, rejected = self._one_by_one(lines, np.sort(np.concatenate(alone)))
+        rows = joined([*batches, self._rows(records)], self._schema)
+        return *_in_order(rows, np.concatenate([*numbers, positions])), rejected
+
+    def _one_by_one(self, lines: LineTable, places: Longs) -> tuple[list[dict[str, Any]], Longs, list[RejectedLine]]:
+        records, positions, rejected = [], [], []
+        for place in places:
+            raw, number = lines.raw(place), int(lines.numbers[place])
+            record = load_record(raw)
+            if isinstance(record, JsonFault):
+                rejected.append(RejectedLine(position=number, reason=record.value, raw=raw))
+            elif (fault := self._check(record)) is not None:
+                rejected.append(RejectedLine(position=number, reason=fault.value, raw=raw, parsed=record))
+            else:
+                records.append(record)
+                positions.append(number)
+        return records, np.array(positions, np.int64), rejected
+
+    def _rows(self, records: list[dict[str, Any]]) -> pa.RecordBatch:
+        return pa.RecordBatch.from_struct_array(pa.array(records, self._struct))
+
+
+def _in_order(rows: pa.RecordBatch, positions: Longs) -> tuple[pa.RecordBatch, Longs]:
+    """Returns rows by ascending line number, and the numbers."""
+    if (positions[1:] > positions[:-1]).all():
+        return rows, positions
+    order = np.argsort(positions)
+    return rows.take(pa.array(order)), positions[order]
