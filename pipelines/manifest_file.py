@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ..schemas.dataset import EACH, FieldPath, Plain
+from ..schemas.dataset import Plain
 from ..schemas.errors import RunError
 from ..schemas.manifest import (
     Books,
@@ -26,7 +25,7 @@ from ..schemas.manifest import (
 )
 from ..schemas.policy import Policy
 from ..transforms.crypto.key_sets import ProofKeys, SignatureContext
-from ..transforms.protection_plan import ProtectionPlan, dataset_of, dropped_paths, leaves
+from ..transforms.protection_plan import ProtectionPlan, dataset_of, dropped_paths, leaves, told_path
 from .outcome import READ, Outcome
 
 __all__ = ["balanced_books", "consent_outcomes", "drift_of", "field_treatments", "output_files", "reasons_of",
@@ -35,9 +34,6 @@ __all__ = ["balanced_books", "consent_outcomes", "drift_of", "field_treatments",
 ROOMS = ("schemas", "transforms", "pipelines")
 PARTS = ("consentry", "apache-beam", "pyarrow", "numpy", "cryptography", "phonenumbers", "presidio-anonymizer")
 METADATA_PREFIX = b"consentry."
-HIDDEN = "(hidden)"
-PLAIN_NAME = re.compile(r"[^\W\d][\w$-]{0,63}")
-LONG_NUMBER = re.compile(r"\d{5}")
 
 
 def balanced_books(outcome: Outcome) -> Books:
@@ -89,16 +85,9 @@ def vault_writes(outcome: Outcome, *, purged: int) -> VaultWrites:
 
 
 def drift_of(outcome: Outcome, plan: ProtectionPlan) -> dict[str, int]:
-    """Returns the undeclared paths of the input, with the number of records that had a value there.
-
-    A name that could be a value, as in a JSON object keyed by addresses, is not told: all such paths of one place are
-    one, ``customer.(hidden)``, with their counts added up.
-    """
+    """Returns the undeclared paths of the input as they may be told, with the records that had a value there."""
     counts = outcome.tally.under("drift")
-    found: Counter[str] = Counter()
-    for path in plan.drift:
-        found[str(_told(path))] += counts.get((str(path),), 0)
-    return dict(sorted(found.items()))
+    return {name: counts.get((name,), 0) for name in sorted({told_path(path) for path in plan.drift})}
 
 
 def field_treatments(outcome: Outcome, plan: ProtectionPlan, policy: Policy) -> dict[str, FieldTreatment]:
@@ -119,17 +108,8 @@ def field_treatments(outcome: Outcome, plan: ProtectionPlan, policy: Policy) -> 
     dataset = dataset_of(policy, plan.dataset)
     for path in sorted(dropped_paths(policy, plan.dataset) - set(plan.absent), key=str):
         rule = dataset.fields[path]
-        found[str(path)] = FieldTreatment(action="drop", info_type=None if isinstance(rule, Plain) else rule)
+        found[str(path)] = FieldTreatment(action="drop", info_type=None if rule in tuple(Plain) else rule)
     return found
-
-
-def _told(path: FieldPath) -> FieldPath:
-    return FieldPath(tuple(step if step is EACH or _is_plain(step) else HIDDEN for step in path.steps))
-
-
-def _is_plain(name: str) -> bool:
-    """Whether a name looks like one that a developer gave: a word, without a longer number."""
-    return bool(PLAIN_NAME.fullmatch(name)) and not LONG_NUMBER.search(name)
 
 
 def output_files(outcome: Outcome) -> tuple[OutputFile, ...]:

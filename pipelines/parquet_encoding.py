@@ -50,4 +50,4 @@ def _repeats(column: pa.Array) -> bool:
         return True
     values = len(column) - column.null_count
     distinct: int = pc.count_distinct(column).as_py()
-    return distinct * REPEATS <= max(values, REPEATS)
+    return bool(distinct * REPEATS <= max(values, REPEATS))

@@ -6,6 +6,7 @@ logs and into the error that the launcher gets. So only the type's name passes.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,13 +36,19 @@ def guarded(stage: str) -> Iterator[None]:
     except PrivacyError as error:
         failure = error
     except Exception as error:  # noqa: BLE001 - whatever it is, its message must not pass
-        name = type(error).__name__
-        failure = RunError(f"{stage}: failed with {name}; no output became visible, run it again or report the fault")
+        failure = RunError(f"{stage}: failed with {_told(error)}; no output became visible, run it again or report it")
     # Outside of the handler, so that not even ``__context__`` leads to the message. Beam reads the mark and then
     # neither rewrites nor logs the error.
     failure.__context__ = failure.__cause__ = None
     failure._tagged_with_step = True  # type: ignore[attr-defined]
     raise failure from None
+
+
+def _told(error: Exception) -> str:
+    """Returns the kind of an exception and, of the system's own, what the system calls it."""
+    name = type(error).__name__
+    code = error.errno if isinstance(error, OSError) else None
+    return name if code is None else f"{name} ({os.strerror(code)})"
 
 
 def failure_of(error: BaseException) -> PrivacyError:

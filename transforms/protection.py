@@ -37,7 +37,7 @@ from .dead_letters import Rejected
 from .failures import guarded
 from .nested_columns import close_list, close_struct, masked_nulls, numpy_bools, open_list, open_struct
 from .outputs import TALLY, StageOutputs, refusals, stage_outputs
-from .protection_plan import ColumnPlan, LeafPlan, ListPlan, ProtectionPlan, StructPlan, leaves
+from .protection_plan import ColumnPlan, LeafPlan, ListPlan, ProtectionPlan, StructPlan, leaves, told_path
 from .stage import SharedStage, StageFn
 from .stores.vault import Candidates
 from .tally import Key, Tally, merge
@@ -138,7 +138,8 @@ def _drift_reasons(batch: pa.RecordBatch, plan: ProtectionPlan, counts: dict[Key
     refused = np.zeros(batch.num_rows, np.bool_)
     for path in plan.drift:
         present = _present(batch, path)
-        counts[("drift", str(path))] = int(present.sum())
+        key = ("drift", told_path(path))
+        counts[key] = counts.get(key, 0) + int(present.sum())
         refused |= present
     if plan.on_drift is not OnDrift.DEAD_LETTER or not refused.any():
         return None

@@ -7,6 +7,7 @@ not in the tree and thereby left out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -42,7 +43,13 @@ __all__ = [
     "leaves",
     "needed_purposes",
     "plan_protection",
+    "told_path",
 ]
+
+
+HIDDEN = "(hidden)"
+PLAIN_NAME = re.compile(r"[^\W\d][\w$-]{0,63}")
+LONG_NUMBER = re.compile(r"\d{5}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +300,17 @@ def dropped_paths(policy: Policy, dataset_name: str) -> frozenset[FieldPath]:
     )
 
 
+def told_path(path: FieldPath) -> str:
+    """Returns an undeclared path as manifests and counts tell it, without names that could be values.
+
+    A JSON object keyed by addresses has names that are addresses; all such names of one place are told as one.
+
+    >>> told_path(FieldPath(("customer", "ann@example.com")))
+    'customer.(hidden)'
+    """
+    return str(FieldPath(tuple(step if step is EACH or _is_plain(step) else HIDDEN for step in path.steps)))
+
+
 def check_dataset_columns(schema: pa.Schema, dataset: Dataset, dataset_name: str) -> None:
     """Refuses a schema whose subject or event time could not be understood; missing ones permit nothing.
 
@@ -312,6 +330,11 @@ def check_dataset_columns(schema: pa.Schema, dataset: Dataset, dataset_name: str
             f"datasets.{dataset_name}.subject: column '{dataset.subject}' has type {subject}, which cannot name "
             "people; use a text, integer or decimal column"
         )
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name looks like one that a developer gave: a word, without a longer number."""
+    return bool(PLAIN_NAME.fullmatch(name)) and not LONG_NUMBER.search(name)
 
 
 def _is_words(kind: pa.DataType) -> bool:

@@ -7,7 +7,7 @@ A count has a key of strings, the first of which says what is counted:
 * ``field``, path, outcome: ``null``, ``kept``, ``masked``, ``generalized``, ``tokenized``, ``redacted``,
   ``redacted_no_permission``, ``redacted_invalid:REASON``, and beside these ``vault_candidate``;
 * ``rejected``, stage, reason: rows that went to the dead letters;
-* ``drift``, path: rows with a value at a path that the dataset does not declare;
+* ``drift``, path as told: rows with a value at a path that the dataset does not declare;
 * ``vault``, ``written`` | ``refreshed`` | ``present`` | ``refused``: entries.
 """
 

@@ -2,7 +2,10 @@
 
 Layout, integers big endian: effective at (int64), recorded at (int64), decision (uint8: 0 withdrawn, 1 granted,
 2 erased), length of the purpose (uint16), event id (16 bytes), subject reference (16 bytes), purpose (UTF-8, empty
-for an erasure), sealed source and evidence (the rest; empty where the subject has no key).
+for an erasure), sealed source and evidence (to the tag; empty where the subject has no key), tag (16 bytes).
+
+The tag is AES-CMAC (SP 800-38B) of the position (int64) ‖ all before the tag, under a key of the vault set: who can
+write the store, but has no keys, cannot make or change an entry, nor put it elsewhere.
 """
 
 from __future__ import annotations
@@ -12,10 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
+from ..crypto.cmac_columns import ColumnCmac
 from .consent_columns import ConsentColumns
 
-__all__ = ["ConsentEntry", "columns_of"]
+__all__ = ["TAG_BYTES", "ConsentEntry", "columns_of", "tags_of"]
+
+TAG_BYTES = 16
 
 _HEAD = struct.Struct(">qqBH16s16s")
 _COLUMNS = np.dtype([("effective_at", ">i8"), ("recorded_at", ">i8"), ("decision", "u1"), ("length", ">u2"),
@@ -44,8 +51,8 @@ class ConsentEntry:
     recorded_at: int
     sealed: bytes
 
-    def packed(self) -> bytes:
-        """Returns the stored form."""
+    def body(self) -> bytes:
+        """Returns the stored form up to the tag."""
         name = self.purpose.encode()
         head = _HEAD.pack(self.effective_at, self.recorded_at, self.decision, len(name), self.event_id, self.subject)
         return head + name + self.sealed
@@ -61,8 +68,21 @@ class ConsentEntry:
             decision=decision,
             effective_at=effective_at,
             recorded_at=recorded_at,
-            sealed=packed[_HEAD.size + length :],
+            sealed=packed[_HEAD.size + length : -TAG_BYTES],
         )
+
+
+def tags_of(bodies: Sequence[bytes], first: int, cmac: ColumnCmac) -> list[bytes]:
+    """Returns the tags of entries.
+
+    Args:
+        bodies: Stored forms up to the tag.
+        first: Position of the first of them.
+        cmac: Of the ledger's key.
+    """
+    placed = [place.to_bytes(8, "big") + body for place, body in enumerate(bodies, first)]
+    digests = cmac.digest(pa.array(placed, pa.binary())).tobytes()
+    return [digests[start : start + TAG_BYTES] for start in range(0, len(digests), TAG_BYTES)]
 
 
 def columns_of(packed: Sequence[bytes], names: dict[bytes, int]) -> ConsentColumns:

@@ -26,7 +26,7 @@ from ..crypto.envelope import associated_data, open_sealed, seal
 from ..crypto.key_sets import VaultKeys
 from ..crypto.subject_references import subject_reference, subject_references
 from .consent_columns import ERASED, GRANTED, WITHDRAWN, ConsentColumns
-from .consent_entry import ConsentEntry, columns_of
+from .consent_entry import TAG_BYTES, ConsentEntry, columns_of, tags_of
 from .consent_snapshot import ConsentSnapshot
 from .data_keys import DataKeys
 from .hash_chain import START, Verified, broken_chain, links
@@ -107,6 +107,7 @@ class ConsentLedger:
         self._bound_to = associated_data("consent-event", keys.tenant)
         self._reference_key = keys.reference_key
         self._ids = ColumnCmac(keys.derive_root("consent-event"))
+        self._tags = ColumnCmac(keys.derive_root("consent-entry"))
         self._data_keys = data_keys
         self._lock = threading.RLock()
         self._columns = ConsentColumns.empty()
@@ -204,8 +205,9 @@ class ConsentLedger:
         reference = subject_reference(subject, self._reference_key)
         rows = [] if reference is None else self._table.of_subject(reference)
         entries = [(position, ConsentEntry.parse(packed)) for position, packed in rows]
-        for position, entry in entries:
-            if entry.subject != reference:
+        for (position, packed), (_, entry) in zip(rows, entries, strict=True):
+            (tag,) = tags_of([packed[:-TAG_BYTES]], position, self._tags)
+            if entry.subject != reference or packed[-TAG_BYTES:] != tag:
                 raise broken_chain(STORE, position)
         key = self._data_keys.keys_for([reference], create=False).get(reference) if reference and entries else None
         return [self._event(subject, entry, key) for _, entry in entries if entry.decision != ERASED]
@@ -217,8 +219,9 @@ class ConsentLedger:
             IntegrityError: An entry was changed, moved or taken out; names the first.
         """
         count, head = 0, START
-        for rows in self._table.after(0):
-            count, head = _checked(rows, count, head)
+        with self._lock:
+            for rows in self._table.after(0):
+                count, head = self._checked(rows, count, head)
         return Verified(entries=count, head=head)
 
     def _read(self) -> ConsentColumns:
@@ -228,16 +231,32 @@ class ConsentLedger:
             raise broken_chain(STORE, count)
         parts, head = [self._columns], self._heads[count]
         for rows in self._table.after(count):
-            count, head = _checked(rows, count, head)
+            count, head = self._checked(rows, count, head)
             parts.append(columns_of([packed for _, packed, _ in rows], self._names))
         if len(parts) > 1:
             self._columns = ConsentColumns.joined(parts)
             self._heads[count] = head
         return self._columns
 
+    def _checked(self, rows: Sequence[tuple[int, bytes, bytes]], count: int, head: bytes) -> tuple[int, bytes]:
+        """Returns position and link of the last row, if all follow on ``count`` and ``head`` and bear our tags."""
+        sha256, first = hashlib.sha256, count + 1
+        for place, packed, chain in rows:
+            count += 1
+            head = sha256(head + packed).digest()
+            if head != chain or place != count:
+                raise broken_chain(STORE, count)
+        tags = tags_of([packed[:-TAG_BYTES] for _, packed, _ in rows], first, self._tags)
+        for (place, packed, _), tag in zip(rows, tags, strict=True):
+            if packed[-TAG_BYTES:] != tag:
+                raise broken_chain(STORE, place)
+        return count, head
+
     def _insert(self, entries: Sequence[ConsentEntry], position: int, head: bytes) -> tuple[int, bytes]:
         """Adds entries behind a position, and returns position and link of the last."""
-        packed = [entry.packed() for entry in entries]
+        bodies = [entry.body() for entry in entries]
+        tags = tags_of(bodies, position + 1, self._tags)
+        packed = [body + tag for body, tag in zip(bodies, tags, strict=True)]
         chain = links(head, packed)
         self._table.insert(
             [
@@ -325,14 +344,3 @@ def _identity(reference: bytes, event: ConsentEvent) -> bytes:
     purpose = event.purpose.encode()
     head = _IDENTITY.pack(reference, event.effective_at, CODES[event.decision], len(purpose))
     return head + purpose + event.source.encode("utf-8", "surrogatepass")
-
-
-def _checked(rows: Sequence[tuple[int, bytes, bytes]], count: int, head: bytes) -> tuple[int, bytes]:
-    """Returns position and link of the last row, if all follow on ``count`` and ``head``."""
-    sha256 = hashlib.sha256
-    for place, packed, chain in rows:
-        count += 1
-        head = sha256(head + packed).digest()
-        if head != chain or place != count:
-            raise broken_chain(STORE, count)
-    return count, head
