@@ -6,8 +6,10 @@ references, values never.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Protocol
 
 from ...schemas.errors import AccessLogError, StoreError
@@ -58,10 +60,10 @@ class AccessRecord:
             self.purpose,
             self.domain,
             self.token_ref,
-            b"" if self.subject_ref is None else self.subject_ref,
+            *_optional(self.subject_ref),
             self.decision,
             self.rule,
-            "" if self.shown is None else self.shown,
+            *_optional(self.shown),
         )
 
 
@@ -138,6 +140,10 @@ class AccessLog:
             self._table.append(linked)
         except StoreError as error:
             raise AccessLogError(f"{error}; without a written log nothing is shown") from None
+        except UnicodeEncodeError:
+            raise AccessLogError(
+                "access_log: actor, role, purpose or domain is no text, so it cannot be logged and nothing is shown"
+            ) from None
 
     def records(self) -> Iterator[AccessRecord]:
         """Yields all records in order."""
@@ -151,15 +157,14 @@ class AccessLog:
             IntegrityError: An entry was changed, moved or taken out; names the first.
         """
         count, head = 0, START
-        for entries in self._table.entries():
+        for entry in chain.from_iterable(self._table.entries()):
+            count += 1
             try:
-                found = links(head, (entry.body for entry in entries))
-            except (TypeError, AttributeError, ValueError, OverflowError):
-                raise broken_chain(STORE, count + 1) from None
-            for entry, link in zip(entries, found, strict=True):
-                count, head = count + 1, link
-                if entry.position != count or entry.chain != link:
-                    raise broken_chain(STORE, count)
+                (head,) = links(head, [entry.body])
+            except (TypeError, AttributeError, ValueError, OverflowError, struct.error):
+                raise broken_chain(STORE, count) from None
+            if entry.position != count or entry.chain != head:
+                raise broken_chain(STORE, count)
         return Verified(entries=count, head=head)
 
 
@@ -177,3 +182,8 @@ def open_access_log(uri: str, *, create: bool = False) -> AccessLog:
     from .sqlite_access_log import SqliteAccessLogTable
 
     return AccessLog(SqliteAccessLogTable(sqlite_path(uri, store=STORE), create=create))
+
+
+def _optional(value: bytes | str | None) -> tuple[bytes | str | int, ...]:
+    """Returns a value such that nothing looks like no other value."""
+    return (0,) if value is None else (1, value)

@@ -20,11 +20,14 @@ import pyarrow as pa
 from ..crypto.cmac_columns import ColumnCmac
 from .consent_columns import ConsentColumns
 
-__all__ = ["TAG_BYTES", "ConsentEntry", "columns_of", "tags_of"]
+__all__ = ["EVENT_ID_AT", "SUBJECT_AT", "TAG_BYTES", "ConsentEntry", "columns_of", "tags_of"]
 
 TAG_BYTES = 16
 
 _HEAD = struct.Struct(">qqBH16s16s")
+EVENT_ID_AT, SUBJECT_AT = 19, 35
+"""Where the two begin that a row is also found by."""
+
 _COLUMNS = np.dtype([("effective_at", ">i8"), ("recorded_at", ">i8"), ("decision", "u1"), ("length", ">u2"),
                      ("event_id", "V16"), ("subject", ">u8", 2)])  # fmt: skip
 

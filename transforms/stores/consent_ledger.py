@@ -76,8 +76,15 @@ class LedgerTable(Protocol):
         """Returns position and link of the last entry."""
         ...
 
-    def after(self, position: int) -> Iterator[list[tuple[int, bytes, bytes]]]:
-        """Yields position, packed entry and link of the entries after a position, in order, some thousand at a time."""
+    def link(self, position: int) -> bytes | None:
+        """Returns the link of an entry; None where there is none."""
+        ...
+
+    def after(self, position: int) -> Iterator[list[tuple[int, bytes | None, bytes]]]:
+        """Yields position, packed entry and link of the entries after a position, in order, some thousand at a time.
+
+        The packed entry is None where what the row is found by is not of that entry.
+        """
         ...
 
     def known(self, event_ids: Sequence[bytes]) -> set[bytes]:
@@ -186,10 +193,9 @@ class ConsentLedger:
     def head(self, position: int) -> bytes | None:
         """Returns the link of the entry at a position that this process has read to; None where there is none."""
         with self._lock:
-            self._read()
-            if position not in self._heads and 0 < position <= len(self._columns):
-                self._heads[position] = next(self._table.after(position - 1))[0][2]
-            return self._heads.get(position)
+            if position > len(self._read()):
+                return None
+            return self._heads.get(position) or self._table.link(position)
 
     def changed_subjects(self, *, after: int, since: int, until: int) -> set[bytes]:
         """Returns the subjects of entries after a position, and of those that took effect in (since, until]."""
@@ -203,14 +209,11 @@ class ConsentLedger:
             IntegrityError: A sealed part was changed.
         """
         reference = subject_reference(subject, self._reference_key)
-        rows = [] if reference is None else self._table.of_subject(reference)
-        entries = [(position, ConsentEntry.parse(packed)) for position, packed in rows]
-        for (position, packed), (_, entry) in zip(rows, entries, strict=True):
-            (tag,) = tags_of([packed[:-TAG_BYTES]], position, self._tags)
-            if entry.subject != reference or packed[-TAG_BYTES:] != tag:
-                raise broken_chain(STORE, position)
-        key = self._data_keys.keys_for([reference], create=False).get(reference) if reference and entries else None
-        return [self._event(subject, entry, key) for _, entry in entries if entry.decision != ERASED]
+        if reference is None:
+            return []
+        entries = [self._believed(*row, reference) for row in self._table.of_subject(reference)]
+        key = self._data_keys.keys_for([reference], create=False).get(reference)
+        return [self._event(subject, entry, key) for entry in entries if entry.decision != ERASED]
 
     def verify(self) -> Verified:
         """Recomputes the whole chain.
@@ -220,34 +223,52 @@ class ConsentLedger:
         """
         count, head = 0, START
         with self._lock:
+            self._still_there()
             for rows in self._table.after(0):
                 count, head = self._checked(rows, count, head)
         return Verified(entries=count, head=head)
 
     def _read(self) -> ConsentColumns:
         """Reads and checks what is new, and returns all columns."""
+        self._still_there()
         count = len(self._columns)
-        if self.position() < count:
-            raise broken_chain(STORE, count)
         parts, head = [self._columns], self._heads[count]
         for rows in self._table.after(count):
             count, head = self._checked(rows, count, head)
-            parts.append(columns_of([packed for _, packed, _ in rows], self._names))
+            parts.append(columns_of([packed for _, packed, _ in rows if packed is not None], self._names))
         if len(parts) > 1:
             self._columns = ConsentColumns.joined(parts)
             self._heads[count] = head
         return self._columns
 
-    def _checked(self, rows: Sequence[tuple[int, bytes, bytes]], count: int, head: bytes) -> tuple[int, bytes]:
+    def _believed(self, position: int, packed: bytes, subject: bytes) -> ConsentEntry:
+        """Returns the entry at a position, if it bears our tag and is of the subject."""
+        if isinstance(packed, bytes) and len(packed) > TAG_BYTES:
+            with self._lock:
+                (tag,) = tags_of([packed[:-TAG_BYTES]], position, self._tags)
+            if packed[-TAG_BYTES:] == tag and (entry := ConsentEntry.parse(packed)).subject == subject:
+                return entry
+        raise broken_chain(STORE, position)
+
+    def _still_there(self) -> None:
+        """Refuses a ledger whose end is no more what this process has read."""
+        count = len(self._columns)
+        if count and self._table.link(count) != self._heads[count]:
+            raise broken_chain(STORE, count)
+
+    def _checked(self, rows: Sequence[tuple[int, bytes | None, bytes]], count: int, head: bytes) -> tuple[int, bytes]:
         """Returns position and link of the last row, if all follow on ``count`` and ``head`` and bear our tags."""
-        sha256, first = hashlib.sha256, count + 1
-        for place, packed, chain in rows:
+        sha256, first, entries = hashlib.sha256, count + 1, []
+        for place, packed, link in rows:
             count += 1
-            head = sha256(head + packed).digest()
-            if head != chain or place != count:
+            if not isinstance(packed, bytes) or place != count:
                 raise broken_chain(STORE, count)
-        tags = tags_of([packed[:-TAG_BYTES] for _, packed, _ in rows], first, self._tags)
-        for (place, packed, _), tag in zip(rows, tags, strict=True):
+            head = sha256(head + packed).digest()
+            if head != link:
+                raise broken_chain(STORE, count)
+            entries.append(packed)
+        tags = tags_of([packed[:-TAG_BYTES] for packed in entries], first, self._tags)
+        for place, (packed, tag) in enumerate(zip(entries, tags, strict=True), first):
             if packed[-TAG_BYTES:] != tag:
                 raise broken_chain(STORE, place)
         return count, head
@@ -268,6 +289,14 @@ class ConsentLedger:
 
     def _new_entries(self, events: Sequence[ConsentEvent], now: int) -> list[ConsentEntry]:
         """Returns the entries of the events that are not known."""
+        try:
+            return self._entries(events, now)
+        except (UnicodeEncodeError, pa.ArrowInvalid):
+            raise InputError(
+                "subject, purpose or source of a consent event is no text but half of a character; repair the event"
+            ) from None
+
+    def _entries(self, events: Sequence[ConsentEvent], now: int) -> list[ConsentEntry]:
         subjects = pa.array([event.subject for event in events], pa.string())
         references = subject_references(subjects, self._reference_key).to_pylist()
         if None in references:

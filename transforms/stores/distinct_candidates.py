@@ -104,6 +104,11 @@ class Distinct:
             row=self.row[chosen],
         )
 
+    def matching(self, others: Distinct) -> Distinct:
+        """Returns the entries that are among others."""
+        wanted = set(map(tuple, others.ids.tolist()))
+        return self.only(np.array([tuple(each) in wanted for each in self.ids.tolist()], np.bool_))
+
     def entry_keys(self) -> list[EntryKey]:
         """Returns the key of each entry, in order."""
         found: list[EntryKey] = []

@@ -43,7 +43,7 @@ class SqliteDataKeyTable:
                 "INSERT INTO subject_keys VALUES (?, NULL) ON CONFLICT (subject) DO UPDATE SET wrapped = NULL",
                 [(reference,) for reference in references],
             )
-        self._database.forget_deleted()
+        self._forget()
 
     def day_key(self, day: str) -> tuple[int, bytes] | None:
         """Returns when the key of a day expires, and the wrapped key."""
@@ -63,5 +63,9 @@ class SqliteDataKeyTable:
         with self._database.writing() as connection:
             removed = connection.execute("DELETE FROM day_keys WHERE expires_at <= ?", (upto,)).rowcount
         if removed:
-            self._database.forget_deleted()
+            self._forget()
         return removed
+
+    def _forget(self) -> None:
+        if not self._database.forget_deleted():
+            raise self._database.locked()

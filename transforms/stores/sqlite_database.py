@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -88,10 +89,19 @@ class SqliteDatabase:
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
 
-    def forget_deleted(self) -> None:
-        """Empties the write-ahead log, where pages with deleted rows stand until then."""
+    def forget_deleted(self) -> bool:
+        """Empties the write-ahead log, where pages with deleted rows stand until then.
+
+        Returns:
+            Whether it could: not while another program reads an older state for longer than we wait.
+        """
         with self._lock, self._told():
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            (busy, *_), *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return not busy
+
+    def locked(self) -> StoreError:
+        """Returns the error that says that another program has the store."""
+        return _locked(self._path, self._store)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
@@ -117,13 +127,13 @@ class SqliteDatabase:
 
     def _prepare(self, create: bool) -> None:
         self._connection.execute("PRAGMA secure_delete = ON").fetchall()
-        self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         self._connection.execute("PRAGMA temp_store = MEMORY")  # keys of look-ups never touch a disk
         with self.writing() if create else self.reading() as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version == 0 and create:
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if version == tables == 0 and create:
                 self._make_tables(connection)
                 version = VERSION
             (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -131,6 +141,19 @@ class SqliteDatabase:
             raise StoreError(f"{self._path}: is not a {self._store} of Consentry; name the right file")
         if version != VERSION:
             raise StoreError(f"{self._path}: has schema version {version}, this program knows {VERSION}; update it")
+        self._log_ahead()
+
+    def _log_ahead(self) -> None:
+        """Turns on the write-ahead log, for which SQLite, other than for all else, does not wait."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def _make_tables(self, connection: sqlite3.Connection) -> None:
         script = resources.files(__package__).joinpath("migrations", f"sqlite_{self._store}_{VERSION}.sql")
@@ -167,10 +190,14 @@ def in_portions(connection: sqlite3.Connection, query: str, values: Sequence[Any
         yield from connection.execute(query.format(", ".join("?" * len(portion))), portion).fetchall()
 
 
+def _locked(path: Path, store: str) -> StoreError:
+    return StoreError(f"{path}: the {store} is locked by another program; try again when it is done")
+
+
 def _failure(error: sqlite3.Error, path: Path, store: str) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreError(f"{path}: the {store} is locked by another program; try again when it is done")
+        return _locked(path, store)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreError(f"{path}: the {store} is damaged; restore it from a backup", reason="store_damaged")
     if code == sqlite3.SQLITE_FULL:

@@ -6,12 +6,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from .consent_entry import EVENT_ID_AT, SUBJECT_AT
 from .consent_ledger import StoredEntry
 from .sqlite_database import SqliteDatabase, in_portions
 
 __all__ = ["SqliteLedgerTable"]
 
 CHUNK = 50_000
+AFTER = f"""
+    SELECT position,
+           CASE WHEN event_id = substr(entry, {EVENT_ID_AT + 1}, 16) AND subject = substr(entry, {SUBJECT_AT + 1}, 16)
+           THEN entry END,
+           chain
+    FROM entries WHERE position > ? ORDER BY position LIMIT ?
+"""  # noqa: S608
 
 
 class SqliteLedgerTable:
@@ -41,15 +49,21 @@ class SqliteLedgerTable:
             ).fetchone()
             return row
 
-    def after(self, position: int) -> Iterator[list[tuple[int, bytes, bytes]]]:
+    def link(self, position: int) -> bytes | None:
+        """Returns the link of an entry; None where there is none."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT chain FROM entries WHERE position = ?", (position,)).fetchone()
+            return None if row is None else row[0]
+
+    def after(self, position: int) -> Iterator[list[tuple[int, bytes | None, bytes]]]:
         """Yields position, packed entry and link of the entries after a position, each chunk in a transaction.
 
-        Entries never change, so chunks read one after the other are one state up to the last of them.
+        Entries never change, so chunks read one after the other are one state up to the last of them. The packed
+        entry is None where what the row is found by is not of that entry.
         """
-        asked = f"SELECT position, entry, chain FROM entries WHERE position > ? ORDER BY position LIMIT {CHUNK}"  # noqa: S608
         while True:
             with self._database.reading() as connection:
-                rows: list[tuple[int, bytes, bytes]] = connection.execute(asked, (position,)).fetchall()
+                rows: list[tuple[int, bytes | None, bytes]] = connection.execute(AFTER, (position, CHUNK)).fetchall()
             if not rows:
                 return
             yield rows

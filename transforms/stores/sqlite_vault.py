@@ -48,13 +48,13 @@ class SqliteVaultTable:
     def applied(self) -> Applied | None:
         """Returns what the entries have been judged by; None: nothing yet."""
         with self._database.reading() as connection:
-            row = connection.execute("SELECT position, head, at, rules FROM applied").fetchone()
+            row = connection.execute("SELECT position, head, at, rules, purges FROM applied").fetchone()
             return None if row is None else Applied(*row)
 
     def set_applied(self, applied: Applied) -> None:
         """Notes what the entries have been judged by."""
         with self._database.writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO applied VALUES (1, ?, ?, ?, ?)", applied)
+            connection.execute("INSERT OR REPLACE INTO applied VALUES (1, ?, ?, ?, ?, ?)", applied)
 
     def find(self, domain: str, token: str) -> list[VaultEntry]:
         """Returns the entries of a token, of all versions and subjects."""

@@ -10,44 +10,42 @@ swapped. Not bound: the event time, which a later permitted record moves.
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import pyarrow as pa
 
 from ...schemas.errors import IntegrityError
-from ...schemas.info_types import Basis
 from ...schemas.vault_entry import EntryKey, VaultEntry
 from ..crypto.envelope import associated_data, open_sealed, seal
 from ..crypto.key_sets import VaultKeys
 from .consent_ledger import ConsentLedger
-from .consent_snapshot import ConsentSnapshot
 from .data_keys import DataKeys
 from .distinct_candidates import CandidateIds, Candidates, Distinct, distinct
 from .hash_chain import START
 from .known_entries import KnownEntries
 from .sqlite_database import sqlite_path
+from .vault_judge import Judge, Rules, digest_of
 
 __all__ = ["Applied", "Candidates", "Rules", "Vault", "VaultTable", "Written", "open_vault"]
 
 STORE = "vault"
 
-Rules = Mapping[str, Sequence[tuple[str, Basis]]]
-"""By token domain: the purposes of which one must permit, with their bases. A domain without any holds nothing."""
-
 
 class Applied(NamedTuple):
-    """What the entries have been judged by: ledger position and its link, instant, digest of the rules."""
+    """What the entries have been judged by: ledger position and its link, instant, digest of the rules.
+
+    ``purges`` counts how often entries were removed, so that who remembers entries learns of it.
+    """
 
     position: int
     head: bytes
     at: int
     rules: str
+    purges: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +63,17 @@ class Written:
     refreshed: int = 0
     present: int = 0
     refused: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """What came of some entries: counts, those that the vault now holds, those that it may not."""
+
+    written: int
+    refreshed: int
+    present: int
+    held: Distinct
+    refused: Distinct
 
 
 class VaultTable(Protocol):
@@ -173,11 +182,10 @@ class Vault:
             StoreError: Vault or ledger cannot be used.
         """
         with self._lock:
-            digest = _digest(rules)
-            if not self._has_news(ledger, digest, now):
+            if not self._has_news(ledger, rules, now):
                 return 0
             with self._table.writing():
-                removed = self._followed(ledger, rules, digest, now)
+                removed = self._followed(ledger, rules, now)
             if removed:
                 self._table.forget_deleted()
             return removed
@@ -210,78 +218,91 @@ class Vault:
         clock = now if clock is None else clock
         with self._lock:
             self.follow(ledger, rules, clock)
-            applied = self._table.applied()
-            if self._known_as_of != applied:
-                self._known.clear()
-                self._known_as_of = applied
+            self._remember_as_of(self._table.applied())
             fresh = wanted.only(~self._known.holds(wanted.ids, wanted.event_times))
             known = len(wanted) - len(fresh)
             if not len(fresh):
                 return Written(present=known)
             with self._table.writing():
-                self._followed(ledger, rules, _digest(rules), clock)
-                written = self._written(fresh, ledger.snapshot(), rules, now=now, clock=clock)
-            self._known_as_of = self._table.applied()
-            return Written(
-                written=written.written,
-                refreshed=written.refreshed,
-                present=written.present + known,
-                refused=written.refused,
-            )
+                removed = self._followed(ledger, rules, clock)
+                as_of = self._table.applied()
+                instants = {now, clock if as_of is None else as_of.at}
+                judge = Judge(snapshot=ledger.snapshot(), rules=rules, instants=frozenset(instants))
+                passes = self._keep(fresh, candidates, judge)
+            if removed:
+                self._table.forget_deleted()
+            self._remember_as_of(as_of)
+            for kept in passes:
+                self._known.note(kept.held.ids, kept.held.event_times)
+        return Written(
+            written=sum(kept.written for kept in passes),
+            refreshed=sum(kept.refreshed for kept in passes),
+            present=sum(kept.present for kept in passes) + known,
+            refused=len(fresh) - sum(len(kept.held) for kept in passes),
+        )
 
-    def _has_news(self, ledger: ConsentLedger, digest: str, now: int) -> bool:
+    def _remember_as_of(self, applied: Applied | None) -> None:
+        """Forgets what is known to be held if something was removed, or judged anew, since it was noted."""
+        if self._known_as_of != applied:
+            self._known.clear()
+            self._known_as_of = applied
+
+    def _has_news(self, ledger: ConsentLedger, rules: Rules, now: int) -> bool:
         applied = self._table.applied()
-        if applied is None or applied.rules != digest or applied.position != ledger.position():
+        if applied is None or applied.rules != digest_of(rules) or applied.position != ledger.position():
             return True
         if ledger.head(applied.position) != applied.head:
             raise _another_ledger()
         return bool(ledger.changed_subjects(after=applied.position, since=applied.at, until=now))
 
-    def _followed(self, ledger: ConsentLedger, rules: Rules, digest: str, now: int) -> int:
-        """Judges again inside the caller's transaction."""
-        snapshot = ledger.snapshot()
-        applied = self._table.applied()
-        if applied is not None and ledger.head(applied.position) != applied.head:
+    def _followed(self, ledger: ConsentLedger, rules: Rules, now: int) -> int:
+        """Judges again inside the caller's transaction. Time never goes back: a clock that lags counts for nothing."""
+        snapshot, digest = ledger.snapshot(), digest_of(rules)
+        before = self._table.applied()
+        if before is not None and ledger.head(before.position) != before.head:
             raise _another_ledger()
-        at = now if applied is None else max(now, applied.at)
+        at = now if before is None else max(now, before.at)
+        judge = Judge(snapshot=snapshot, rules=rules, instants=frozenset({at}))
         removed = 0
-        for entries in self._table.judged(_affected(ledger, applied, digest, at)):
-            lost = _lost(entries, snapshot, rules, {now, at})
+        for entries in self._table.judged(_affected(ledger, before, digest, at)):
+            lost = judge.lost(entries)
             self._table.delete(lost)
             removed += len(lost)
-        latest = Applied(snapshot.position, ledger.head(snapshot.position) or START, at, digest)
-        if latest != applied:
+        purges = (0 if before is None else before.purges) + bool(removed)
+        latest = Applied(snapshot.position, ledger.head(snapshot.position) or START, at, digest, purges)
+        if latest != before:
             self._table.set_applied(latest)
-        if removed:
-            self._known.clear()
         return removed
 
-    def _written(self, fresh: Distinct, snapshot: ConsentSnapshot, rules: Rules, *, now: int, clock: int) -> Written:
-        keys = fresh.entry_keys()
+    def _keep(self, fresh: Distinct, candidates: Sequence[Candidates], judge: Judge) -> list[_Kept]:
+        """Writes what is new and permitted, inside the caller's transaction."""
+        first = self._kept(fresh, judge)
+        if not len(first.refused):
+            return [first]
+        # The latest of an entry's event times may have lost its permission, and an earlier one not.
+        permitted = distinct([judge.permitted(part) for part in candidates], self._ids)
+        return [first, self._kept(permitted.matching(first.refused), judge)]
+
+    def _kept(self, fresh: Distinct, judge: Judge) -> _Kept:
+        keys, times = fresh.entry_keys(), fresh.event_times.tolist()
         stored = self._table.event_times(keys)
         there = np.array([time is not None for time in stored], np.bool_)
-        held = np.array([0 if time is None else time for time in stored], np.int64)
-        older = there & (held < fresh.event_times)
-        changes = ~there | older
-        permitted = changes.copy()
-        for domain, rows in fresh.by_domain(changes):
-            refs, times = fresh.refs.take(pa.array(rows)), fresh.event_times[rows]
-            for instant in {now, clock}:
-                permitted[rows] &= snapshot.permits_one_of(rules.get(domain, ()), refs, times, instant)
+        older = there & (np.array([0 if time is None else time for time in stored], np.int64) < fresh.event_times)
+        permitted = judge.permits_distinct(fresh, ~there | older)
         sealed = self._sealed(fresh, keys, np.flatnonzero(~there & permitted))
         refreshed = np.flatnonzero(older & permitted)
-        times = fresh.event_times.tolist()
         self._table.insert([(keys[row], times[row], envelope) for row, envelope in sealed.items()])
         self._table.refresh([(keys[row], times[row]) for row in refreshed.tolist()])
-        done = there & ~older
-        done[list(sealed)] = True
-        done[refreshed] = True
-        self._known.note(fresh.ids[done], fresh.event_times[done])
-        return Written(
+        held = there & ~older
+        present = int(held.sum())
+        held[list(sealed)] = True
+        held[refreshed] = True
+        return _Kept(
             written=len(sealed),
             refreshed=len(refreshed),
-            present=int((there & ~older).sum()),
-            refused=int(len(fresh) - done.sum()),
+            present=present,
+            held=fresh.only(held),
+            refused=fresh.only(~held),
         )
 
     def _sealed(self, fresh: Distinct, keys: Sequence[EntryKey], rows: Any) -> dict[int, bytes]:
@@ -326,31 +347,6 @@ def _affected(ledger: ConsentLedger, applied: Applied | None, digest: str, at: i
     if applied.rules != digest:
         return None
     return ledger.changed_subjects(after=applied.position, since=applied.at, until=at)
-
-
-def _lost(
-    entries: Sequence[tuple[EntryKey, int]], snapshot: ConsentSnapshot, rules: Rules, instants: set[int]
-) -> list[EntryKey]:
-    """Returns the entries that no purpose permits at one of the instants."""
-    permitted = np.ones(len(entries), np.bool_)
-    domains = np.array([key.domain for key, _ in entries], object)
-    refs = pa.array([key.subject_ref for key, _ in entries], pa.binary(16))
-    times = np.array([time for _, time in entries], np.int64)
-    for domain in set(domains):
-        rows = np.flatnonzero(domains == domain)
-        for instant in instants:
-            permitted[rows] &= snapshot.permits_one_of(
-                rules.get(domain, ()), refs.take(pa.array(rows)), times[rows], instant
-            )
-    return [entries[row][0] for row in np.flatnonzero(~permitted).tolist()]
-
-
-def _digest(rules: Rules) -> str:
-    told = (
-        associated_data(domain, *(each for purpose in purposes for each in purpose))
-        for domain, purposes in sorted(rules.items())
-    )
-    return hashlib.sha256(b"".join(associated_data(each) for each in told)).hexdigest()
 
 
 def _another_ledger() -> IntegrityError:

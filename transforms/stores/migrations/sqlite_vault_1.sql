@@ -8,11 +8,12 @@ CREATE TABLE entries (
     PRIMARY KEY (domain, token, key_version, subject)
 ) WITHOUT ROWID;
 CREATE INDEX entries_by_subject ON entries (subject);
--- One row: what of the ledger, and which rules, the entries have been judged by.
+-- One row: what of the ledger, and which rules, the entries have been judged by, and how often some were removed.
 CREATE TABLE applied (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     position INTEGER NOT NULL,
     head BLOB NOT NULL,
     at INTEGER NOT NULL,
-    rules TEXT NOT NULL
+    rules TEXT NOT NULL,
+    purges INTEGER NOT NULL
 );
