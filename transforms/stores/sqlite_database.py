@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ...schemas.errors import ConfigError, StoreError
+from ...schemas.errors import ConfigError, IntegrityError, PrivacyError, StoreError
 
 __all__ = ["SqliteDatabase", "in_portions", "sqlite_path"]
 
@@ -194,7 +194,10 @@ def _locked(path: Path, store: str) -> StoreError:
     return StoreError(f"{path}: the {store} is locked by another program; try again when it is done")
 
 
-def _failure(error: sqlite3.Error, path: Path, store: str) -> StoreError:
+def _failure(error: sqlite3.Error, path: Path, store: str) -> PrivacyError:
+    if isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode"):
+        # Python's own, where text that is no UTF-8 stands in a column.
+        return IntegrityError(f"{path}: the {store} holds what was not stored there; restore it from a backup")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return _locked(path, store)
