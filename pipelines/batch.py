@@ -24,7 +24,7 @@ from ..transforms.crypto.keyring import KeyState
 from ..transforms.failures import failure_of
 from ..transforms.protection_plan import ProtectionPlan, check_dataset_columns, dataset_of, plan_protection
 from ..transforms.stage import SharedStage, StageConfig, settle_stage
-from .desk import distribution_rules, open_keyring, open_stores
+from .desk import distribution_rules, oldest_kept, open_keyring, open_stores
 from .graph import ProtectFiles, SharedCounter
 from .keyring_files import open_proof_keys
 from .manifest_file import (
@@ -98,6 +98,7 @@ def run_protect(
     run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started_at // 1_000_000))}-{secrets.token_hex(4)}"
     with open_publication(out, run=run, replace=replace) as publication, open_stores(project) as stores:
         stores.data_keys.sweep(started_at)
+        stores.vault.sweep(oldest_kept(policy, started_at))
         stores.vault.follow(stores.ledger, distribution_rules(policy), started_at)
         config = settle_stage(project, policy, dataset, now=now, started_at=started_at)
         plan = plan_protection(policy, dataset, sources.schema, key_version=config.key_version)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
-from ..transforms.access.detokenize import Desk, distribution_rules
+from ..transforms.access.detokenize import Desk, distribution_rules, oldest_kept
 from ..transforms.crypto.cmac_columns import ColumnCmac
 from ..transforms.crypto.envelope import associated_data
 from ..transforms.crypto.key_sets import VaultKeys
@@ -32,6 +32,7 @@ __all__ = [
     "create_keys",
     "create_stores",
     "distribution_rules",
+    "oldest_kept",
     "open_desk",
     "open_keyring",
     "open_stores",

@@ -6,11 +6,10 @@ A dead letter says where the record came from and why it failed; the record itse
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import pyarrow as pa
 
-__all__ = ["DEAD_LETTER_SCHEMA", "DeadLetter", "LetterKey"]
+__all__ = ["DEAD_LETTER_SCHEMA", "DeadLetter", "LetterKeys"]
 
 DEAD_LETTER_SCHEMA = pa.schema(
     [
@@ -25,11 +24,12 @@ DEAD_LETTER_SCHEMA = pa.schema(
 """Columns: the stage that refused it, a stable reason code, the file, the line or row in it (from 1), and the seal."""
 
 
-class LetterKey(StrEnum):
-    """Whose key sealed a dead letter; the value is the byte that says so in the seal."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterKeys:
+    """Which keys open a dead letter: that of a day, and that of the subject where one is known."""
 
-    SUBJECT = "s"
-    DAY = "d"
+    day: str
+    subject: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ class TokenDomain:
         info_types: Their names, in the policy's order.
         distribute: Purposes of which one must permit giving out a value.
         see: What each role sees.
+        retain: How long the vault keeps a value at most, the shortest of the info types; None: no limit.
     """
 
     name: str
@@ -54,6 +55,7 @@ class TokenDomain:
     info_types: tuple[str, ...]
     distribute: tuple[str, ...]
     see: Mapping[str, Sight]
+    retain: timedelta | None
 
 
 class Policy(Written):
@@ -87,6 +89,7 @@ class Policy(Written):
                 info_types=tuple(rules),
                 distribute=next(iter(rules.values())).distribute,
                 see=next(iter(rules.values())).see,
+                retain=min((rule.retain for rule in rules.values() if rule.retain is not None), default=None),
             )
             for domain, rules in members.items()
         }

@@ -1,12 +1,13 @@
 """Seals records that could not be processed, so that only place and reason of a failure stand in clear.
 
-A letter is sealed under the data key of its subject where that is known, so that erasing the subject erases it, else
-under a key of the day, which is destroyed in time. Fields that the policy drops by name are taken out before.
+A letter is sealed under a key of the day, which is destroyed in time, and where its subject is known under the
+subject's data key as well, so that either the end of ``retain`` or erasing the subject makes it unreadable. Fields that
+the policy drops by name are taken out before.
 
-A seal is: layout version (1 byte, 1) ‖ whose key (``s`` or ``d``) ‖ length of the key's id (1 byte) ‖ id (subject
-reference, or the period's name) ‖ envelope. Its associated data binds tenant, dataset, stage, reason, source,
-position and the key's id, so letters cannot be moved or relabelled. The plaintext is ``j`` ‖ the record as JSON, or
-``r`` ‖ the line as it was, where it could not be parsed.
+A seal is: layout version (1 byte, 1) ‖ length of the day's name (1 byte) ‖ name ‖ length of the subject reference
+(1 byte, 0 or 16) ‖ reference ‖ envelope. Its associated data binds tenant, dataset, stage, reason, source, position
+and the keys' names, so letters cannot be moved or relabelled. The plaintext is ``j`` ‖ the record as JSON, or ``r`` ‖
+the line as it was, where it could not be parsed.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ import pyarrow as pa
 
 from ..schemas.consent import format_instant
 from ..schemas.dataset import EACH, FieldPath, Step
-from ..schemas.dead_letter import DEAD_LETTER_SCHEMA, DeadLetter, LetterKey
+from ..schemas.dead_letter import DEAD_LETTER_SCHEMA, DeadLetter, LetterKeys
 from ..schemas.errors import IntegrityError
 from ..schemas.record_columns import POSITION, RESERVED_PREFIX, SOURCE_KEY, SUBJECT
-from .crypto.envelope import associated_data, open_sealed, seal
+from .crypto.envelope import associated_data, joint_key, open_sealed, seal
+from .crypto.subject_references import REFERENCE_BYTES
 
-__all__ = ["LineOfSource", "Rejected", "Sealer", "key_period", "letter_key", "open_letter"]
+__all__ = ["LineOfSource", "Rejected", "Sealer", "key_period", "letter_keys", "open_letter"]
 
 LAYOUT = 1
+KEY_USE = "dead letter"
 JSON_RECORD = b"j"
 RAW_LINE = b"r"
 DAY = timedelta(days=1)
@@ -182,8 +185,10 @@ class Sealer:
     def _sealed(self, letters: Sequence[_Letter]) -> pa.RecordBatch:
         known = sorted({letter.subject for letter in letters if letter.subject is not None})
         keys = self._data_keys.keys_for(known, create=True) if known else {}
+        day_key = self._data_keys.day_key(self._period, expires_at=self._expires_at)
         sealed = [
-            self._seal(letter, None if letter.subject is None else keys.get(letter.subject)) for letter in letters
+            self._seal(letter, day_key, None if letter.subject is None else keys.get(letter.subject))
+            for letter in letters
         ]
         columns = {
             "stage": [letter.stage for letter in letters],
@@ -195,13 +200,12 @@ class Sealer:
         }
         return pa.RecordBatch.from_pydict(columns, schema=DEAD_LETTER_SCHEMA)
 
-    def _seal(self, letter: _Letter, subject_key: bytes | None) -> bytes:
+    def _seal(self, letter: _Letter, day_key: bytes, subject_key: bytes | None) -> bytes:
+        key, subject = day_key, b""
         if subject_key is not None and letter.subject is not None:
-            kind, name, key = LetterKey.SUBJECT, letter.subject, subject_key
-        else:
-            kind, name = LetterKey.DAY, self._period.encode()
-            key = self._data_keys.day_key(self._period, expires_at=self._expires_at)
-        header = bytes([LAYOUT]) + kind.value.encode() + bytes([len(name)]) + name
+            subject, key = letter.subject, joint_key(key, subject_key, use=KEY_USE)
+        day = self._period.encode()
+        header = bytes([LAYOUT, len(day)]) + day + bytes([len(subject)]) + subject
         bound = _bound(self._tenant, self._dataset, letter.stage, letter.reason, letter.source, letter.position, header)
         return header + seal(key, letter.plaintext, bound)
 
@@ -220,37 +224,47 @@ def key_period(now: int, retain: timedelta) -> tuple[str, int]:
     return format_instant(start), start + retain // MICROSECOND
 
 
-def letter_key(letter: DeadLetter) -> tuple[LetterKey, bytes]:
-    """Returns whose key sealed a letter, and the key's id: a subject reference, or the name of a period.
+def letter_keys(letter: DeadLetter) -> LetterKeys:
+    """Returns which keys sealed a letter.
 
     Raises:
         IntegrityError: The seal is damaged.
     """
-    sealed = letter.sealed
-    if len(sealed) < 3 or sealed[0] != LAYOUT or len(sealed) < 3 + sealed[2]:
-        raise IntegrityError("a dead letter is damaged; restore it from a backup")
-    try:
-        kind = LetterKey(sealed[1:2].decode("latin-1"))
-    except ValueError:
-        raise IntegrityError("a dead letter is damaged; restore it from a backup") from None
-    return kind, sealed[3 : 3 + sealed[2]]
+    return _opened_header(letter.sealed)[0]
 
 
-def open_letter(letter: DeadLetter, key: bytes, *, tenant: str) -> bytes:
+def open_letter(letter: DeadLetter, *, day_key: bytes | None, subject_key: bytes | None, tenant: str) -> bytes:
     """Returns ``j`` and the record as JSON, or ``r`` and the line as it was.
 
     Args:
         letter: As it stands in a file.
-        key: The key that ``letter_key`` names.
+        day_key: The key of the day that ``letter_keys`` names; None: destroyed.
+        subject_key: The data key of the subject that it names; None where it names none, or the key is destroyed.
         tenant: Of the project.
 
     Raises:
-        IntegrityError: The letter was changed, moved or relabelled, or the key is another.
+        IntegrityError: The letter was changed, moved or relabelled, or a key is another or destroyed.
     """
-    _, name = letter_key(letter)
-    header = letter.sealed[: 3 + len(name)]
+    names, header = _opened_header(letter.sealed)
+    if day_key is None or (subject_key is None) != (names.subject is None):
+        raise IntegrityError("a dead letter's key is destroyed: its time is over, or its subject was erased")
+    key = day_key if subject_key is None else joint_key(day_key, subject_key, use=KEY_USE)
     bound = _bound(tenant, letter.dataset, letter.stage, letter.reason, letter.source, letter.position, header)
     return open_sealed(key, letter.sealed[len(header) :], bound)
+
+
+def _opened_header(sealed: bytes) -> tuple[LetterKeys, bytes]:
+    """Returns the names of the keys, and the bytes that name them."""
+    damaged = IntegrityError("a dead letter is damaged; restore it from a backup")
+    try:
+        day_end = 2 + sealed[1]
+        end = day_end + 1 + sealed[day_end]
+        day, subject = sealed[2:day_end].decode("ascii"), sealed[day_end + 1 : end]
+    except (IndexError, UnicodeDecodeError):
+        raise damaged from None
+    if sealed[0] != LAYOUT or len(subject) not in (0, REFERENCE_BYTES) or len(sealed) < end:
+        raise damaged
+    return LetterKeys(day=day, subject=subject or None), sealed[:end]
 
 
 def _bound(

@@ -21,7 +21,7 @@ from ..schemas.errors import SecretError
 from ..schemas.info_types import TokenizeRule
 from ..schemas.policy import Policy
 from ..schemas.project import Project
-from .access.detokenize import distribution_rules
+from .access.detokenize import distribution_rules, oldest_kept
 from .crypto.kek_local import open_kek
 from .crypto.key_sets import TokenKeys, VaultKeys
 from .crypto.keyring import Keyring, KeySet, KeyState
@@ -129,6 +129,7 @@ class Stage:
         self._ledger = ledger
         self._vault = vault
         self._rules = distribution_rules(config.policy)
+        self._oldest = oldest_kept(config.policy, config.now if config.started_at is None else config.started_at)
         self.sealer = Sealer(
             data_keys,
             tenant=config.project.tenant,
@@ -156,7 +157,7 @@ class Stage:
             return Tally()
         config = self.config
         written = self._vault.write(
-            candidates,
+            [each.since(self._oldest[each.domain]) if each.domain in self._oldest else each for each in candidates],
             ledger=self._ledger,
             rules=self._rules,
             now=config.now,

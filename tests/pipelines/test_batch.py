@@ -395,3 +395,16 @@ def test_killing_runs_at_random_moments_loses_nothing_and_doubles_nothing(shop: 
     shop.protect(out=str(undisturbed))
     assert shop.rows(undisturbed) == rows
     assert vaulted == [f"kim{subject}@example.com" for subject in range(4)]
+
+
+def test_the_vault_keeps_a_value_no_longer_than_its_info_type_says(shop: Shop) -> None:
+    policy = shop.project.policy.read_text()
+    shop.write([order(number, placed_at="2026-06-01T09:00:00Z" if number % 7 == 0 else PLACED) for number in range(14)])
+    shop.protect()
+    assert len(shop.vaulted("email")) == 4
+    assert "    distribute: [support]\n" in policy
+    shop.project.policy.write_text(
+        policy.replace("    distribute: [support]\n", "    distribute: [support]\n    retain: 200d\n", 1)
+    )
+    shop.protect(replace=True)
+    assert shop.vaulted("email") == ["kim0@example.com"], "the others' last order was more than 200 days ago"

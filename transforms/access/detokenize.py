@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -34,7 +35,7 @@ from .explain import (
     standing_refusal,
 )
 
-__all__ = ["Answer", "Desk", "distribution_rules"]
+__all__ = ["Answer", "Desk", "distribution_rules", "oldest_kept"]
 
 Decision = Literal["allowed", "refused"]
 
@@ -284,6 +285,15 @@ def distribution_rules(policy: Policy) -> dict[str, tuple[tuple[str, Basis], ...
     return {
         name: tuple((purpose, policy.basis(purpose)) for purpose in domain.distribute)
         for name, domain in policy.token_domains.items()
+    }
+
+
+def oldest_kept(policy: Policy, now: int) -> dict[str, int]:
+    """Returns, for each token domain with a ``retain``, the earliest event time of values that the vault may keep."""
+    return {
+        name: now - domain.retain // timedelta(microseconds=1)
+        for name, domain in policy.token_domains.items()
+        if domain.retain is not None
     }
 
 

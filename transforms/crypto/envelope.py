@@ -13,10 +13,22 @@ from collections.abc import Callable, Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ...schemas.errors import IntegrityError, KeySizeError
 
-__all__ = ["KEY_BYTES", "OVERHEAD", "Random", "associated_data", "open_many", "open_sealed", "seal", "seal_many"]
+__all__ = [
+    "KEY_BYTES",
+    "OVERHEAD",
+    "Random",
+    "associated_data",
+    "joint_key",
+    "open_many",
+    "open_sealed",
+    "seal",
+    "seal_many",
+]
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -88,6 +100,19 @@ def open_many(key: bytes, sealed: Sequence[bytes], associated_data: Sequence[byt
     """Returns the plaintext of each envelope; one that does not open refuses all with ``IntegrityError``."""
     cipher = _cipher(key)
     return [_open_with(cipher, envelope, bound) for envelope, bound in zip(sealed, associated_data, strict=True)]
+
+
+def joint_key(one: bytes, other: bytes, *, use: str) -> bytes:
+    """Returns a 32-byte key that only who holds both keys can make: HKDF-SHA256 (RFC 5869) of one ‖ other.
+
+    Raises:
+        KeySizeError: One of them is not 32 bytes.
+    """
+    for key in (one, other):
+        if len(key) != KEY_BYTES:
+            raise KeySizeError(f"joint key: one of the keys has {len(key)} bytes; both must have {KEY_BYTES}")
+    info = associated_data("consentry joint key 1", use)
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(one + other)
 
 
 def _cipher(key: bytes) -> AESGCM:

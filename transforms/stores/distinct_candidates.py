@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,23 @@ class Candidates:
     values: pa.StringArray
     refs: pa.FixedSizeBinaryArray
     event_times: Rows
+
+    def since(self, oldest: int) -> Candidates:
+        """Returns the candidates with this event time or a later one."""
+        return self.only(self.event_times >= oldest)
+
+    def only(self, chosen: Bools) -> Candidates:
+        """Returns the chosen candidates."""
+        if chosen.all():
+            return self
+        mask = pa.array(chosen)
+        return replace(
+            self,
+            tokens=self.tokens.filter(mask),
+            values=self.values.filter(mask),
+            refs=self.refs.filter(mask),
+            event_times=self.event_times[chosen],
+        )
 
     def __repr__(self) -> str:
         return f"<Candidates: {len(self.tokens)} of domain {self.domain}; tokens and values hidden>"

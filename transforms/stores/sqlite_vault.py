@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -128,6 +128,12 @@ class SqliteVaultTable:
             connection.executemany(
                 "DELETE FROM entries WHERE domain = ? AND token = ? AND key_version = ? AND subject = ?", keys
             )
+
+    def delete_older(self, oldest: Mapping[str, int]) -> int:
+        """Removes the entries of domains with an earlier event time than given, and returns how many."""
+        with self._database.writing() as connection:
+            asked = "DELETE FROM entries WHERE domain = ? AND event_time < ?"
+            return sum(connection.execute(asked, each).rowcount for each in oldest.items())
 
     def _all(self) -> Iterator[list[tuple[EntryKey, int]]]:
         after: EntryKey | tuple[str, str, int, bytes] = ("", "", 0, b"")

@@ -11,7 +11,7 @@ swapped. Not bound: the event time, which a later permitted record moves.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -119,6 +119,10 @@ class VaultTable(Protocol):
         """Removes entries."""
         ...
 
+    def delete_older(self, oldest: Mapping[str, int]) -> int:
+        """Removes the entries of domains with an earlier event time than given, and returns how many."""
+        ...
+
     def forget_deleted(self) -> None:
         """Leaves nothing of what was removed in the files."""
         ...
@@ -189,6 +193,21 @@ class Vault:
             if removed:
                 self._table.forget_deleted()
             return removed
+
+    def sweep(self, oldest: Mapping[str, int]) -> int:
+        """Removes the values whose time is over, and returns how many.
+
+        Args:
+            oldest: By token domain, the earliest event time that is kept.
+        """
+        with self._lock, self._table.writing():
+            removed = self._table.delete_older(oldest)
+            applied = self._table.applied()
+            if removed and applied is not None:
+                self._table.set_applied(applied._replace(purges=applied.purges + 1))
+        if removed:
+            self._table.forget_deleted()
+        return removed
 
     def write(
         self,

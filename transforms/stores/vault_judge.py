@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -48,15 +48,7 @@ class Judge:
 
     def permitted(self, candidates: Candidates) -> Candidates:
         """Returns the candidates that may be held."""
-        chosen = self.permits(candidates.domain, candidates.refs, candidates.event_times)
-        mask = pa.array(chosen)
-        return replace(
-            candidates,
-            tokens=candidates.tokens.filter(mask),
-            values=candidates.values.filter(mask),
-            refs=candidates.refs.filter(mask),
-            event_times=candidates.event_times[chosen],
-        )
+        return candidates.only(self.permits(candidates.domain, candidates.refs, candidates.event_times))
 
     def permits_distinct(self, entries: Distinct, chosen: Bools) -> Bools:
         """Returns which of the chosen entries may be held; False for the others."""
