@@ -47,8 +47,8 @@ def find_files(inputs: Sequence[str]) -> tuple[InputFile, ...]:
     Raises:
         InputError: Nothing is named, there is no such file, nothing matches, or an extension is not known.
     """
-    if not inputs:
-        raise InputError("no input is named; name files, folders or globs")
+    if not inputs or not all(text.strip() for text in inputs):
+        raise InputError("no input is named, or a blank one; name files, folders or globs")
     found: dict[str, InputFile] = {}
     for text in inputs:
         for file in _files_of(text):
@@ -136,7 +136,11 @@ class _Local:
 
     def listed(self, folder: str) -> Mapping[str, int]:
         found: dict[str, int] = {}
-        for place, _, names in os.walk(folder, followlinks=True):
+        seen: set[str] = set()
+        for place, folders, names in os.walk(folder, followlinks=True):
+            # A link back up would lead round for ever.
+            folders[:] = [name for name in folders if os.path.realpath(Path(place, name)) not in seen]
+            seen.update(os.path.realpath(Path(place, name)) for name in folders)
             for name in names:
                 path = Path(place, name)
                 if path.is_file():

@@ -116,7 +116,7 @@ def test_what_names_nothing_that_can_be_read_is_an_error(tmp_path: Path, name: s
 
 
 def test_no_input_at_all_is_an_error() -> None:
-    with pytest.raises(InputError, match="no input is named; name files, folders or globs"):
+    with pytest.raises(InputError, match="no input is named, or a blank one; name files"):
         plan_sources([])
 
 
@@ -182,3 +182,18 @@ def test_splits_are_ordered_by_size_and_numbered_by_place(tmp_path: Path) -> Non
     sources = plan_sources([str(tmp_path)])
     assert [split.id for split in sources.splits] == [1, 2, 0]
     assert sources.total_bytes == sum(path.stat().st_size for path in tmp_path.iterdir()) == 321 * 9
+
+
+def test_a_blank_input_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("id\n1\n")
+    for text in ("", " "):
+        with pytest.raises(InputError, match="no input is named, or a blank one"):
+            plan_sources([text])
+
+
+def test_a_link_that_leads_back_up_ends(tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "a.csv").write_text("id\n1\n")
+    (tmp_path / "in" / "deep" / "up").symlink_to(tmp_path / "in", target_is_directory=True)
+    assert len(plan_sources([str(tmp_path / "in")]).files) == 1
