@@ -57,6 +57,7 @@ class SqliteDatabase:
         self._path = path
         self._store = store
         self._lock = threading.RLock()
+        self._owing = False
         if create:
             self._make_file()
         elif not path.exists():
@@ -97,6 +98,7 @@ class SqliteDatabase:
         """
         with self._lock, self._told():
             (busy, *_), *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._owing = bool(busy)
             return not busy
 
     def locked(self) -> StoreError:
@@ -117,6 +119,16 @@ class SqliteDatabase:
             finally:
                 if self._connection.in_transaction:  # neither committed nor undone by SQLite, as on a full disk
                     self._connection.execute("ROLLBACK")
+            if self._owing:
+                self._make_up()
+
+    def _make_up(self) -> None:
+        """Empties the write-ahead log that could not be emptied before, without waiting this time."""
+        self._connection.execute("PRAGMA busy_timeout = 0").fetchall()
+        try:
+            self.forget_deleted()
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {int(1000 * PATIENCE_SECONDS)}").fetchall()
 
     def _make_file(self) -> None:
         try:
