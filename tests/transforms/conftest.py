@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-
 from consentry.schemas.dataset import Dataset, FieldPath
 from consentry.schemas.info_types import InvalidReason
 from consentry.schemas.policy import Policy
@@ -24,6 +23,10 @@ INFO_TYPES = {
     "strict": {
         "action": "tokenize", "format": "surrogate", "domain": "s", "collect": ["use"], "distribute": ["give"],
         "on_invalid": "dead_letter",
+    },
+    "either": {
+        "action": "tokenize", "format": "surrogate", "domain": "e", "collect": ["use", "other"],
+        "distribute": ["give", "other"],
     },
     "mask": {"action": "mask", "show_last": 1, "collect": ["use"]},
     "keep_if": {"action": "keep", "collect": ["other"]},
@@ -54,7 +57,7 @@ class ShowingTokenizer:
 
 @pytest.fixture(scope="session")
 def tokenizers() -> dict[str, ShowingTokenizer]:
-    return {"d": ShowingTokenizer(), "s": ShowingTokenizer()}
+    return {domain: ShowingTokenizer() for domain in ("d", "s", "e")}
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +70,9 @@ def policy_of() -> Callable[..., Policy]:
             version=1,
             purposes={name: {"basis": "consent", "says": "Why."} for name in ("use", "give", "other")},
             info_types=INFO_TYPES,
-            datasets={"data": Dataset(fields={FieldPath.parse(path): rule for path, rule in fields.items()}, **settings)},
+            datasets={
+                "data": Dataset(fields={FieldPath.parse(path): rule for path, rule in fields.items()}, **settings)
+            },
             dead_letters={"retain": "7d"},
         )
 
