@@ -25,6 +25,7 @@ from .dead_letters import Rejected
 from .failures import guarded
 from .nested_columns import column_at, numpy_bools
 from .outputs import StageOutputs, refusals, stage_outputs
+from .plain_layouts import plain_batch
 from .protection_plan import check_dataset_columns
 from .stage import SharedStage, StageFn
 
@@ -33,9 +34,11 @@ __all__ = ["Decide", "Decided", "Permissions", "decide_batch", "event_times"]
 STAGE = "decide"
 EVENT_TIME_INVALID = "event_time_invalid"
 INSTANTS = pa.timestamp("us", "UTC")
+EARLIEST, LATEST = parse_instant("0001-01-01T00:00:00Z"), parse_instant("9999-12-31T23:59:59.999999Z")
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 # What Arrow's own parser reads as parse_instant does; the rest goes there, value by value.
-_COMMON = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+_COMMON = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 
 
 class Permissions(Protocol):
@@ -91,7 +94,7 @@ def decide_batch(
         The columns of ``schemas.record_columns`` are added. Rows whose event time is text but no instant with an
         offset are set aside with reason ``event_time_invalid``.
     """
-    batch = _unforged(batch)
+    batch = plain_batch(_unforged(batch))
     rows = batch.num_rows
     subject = column_at(batch, dataset.subject)
     refs = pa.nulls(rows, pa.binary(REFERENCE_BYTES)) if subject is None else subject_references(subject, reference_key)
@@ -134,8 +137,7 @@ def event_times(column: pa.Array | None, rows: int) -> tuple[pa.TimestampArray, 
     if column is None or pa.types.is_null(column.type):
         return pa.nulls(rows, INSTANTS), readable
     if pa.types.is_timestamp(column.type):
-        # Nanoseconds are cut off, not refused: consent is asked in microseconds.
-        return column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(INSTANTS), readable
+        return _microseconds(column)
     text = column.cast(pa.string())
     common = numpy_bools(pc.match_substring_regex(text, _COMMON))
     missing = numpy_bools(text.is_null())
@@ -144,12 +146,33 @@ def event_times(column: pa.Array | None, rows: int) -> tuple[pa.TimestampArray, 
     except pa.ArrowInvalid:
         common = np.zeros(rows, np.bool_)
         times = pa.nulls(rows, INSTANTS)
+    # Arrow reads years that are outside of the calendar, and offsets that there are not.
+    common &= ~_outside(pc.fill_null(times.cast(pa.int64()), 0).to_numpy(zero_copy_only=False))
     odd = ~common & ~missing
     if not odd.any():
         return times, readable
     read = [_read(value) for value in text.filter(pa.array(odd)).to_pylist()]
     times = pc.replace_with_mask(times, pa.array(odd), pa.array(read, pa.int64()).cast(INSTANTS))
     return times, odd & numpy_bools(times.is_null())
+
+
+def _microseconds(column: pa.TimestampArray) -> tuple[pa.TimestampArray, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Returns instants in microseconds, cut downwards, and which are outside of the calendar."""
+    ticks = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    unit = PER_SECOND[column.type.unit]
+    if unit > PER_SECOND["us"]:
+        instants = ticks // (unit // PER_SECOND["us"])
+        outside = _outside(instants)
+    else:
+        factor = PER_SECOND["us"] // unit
+        outside = (ticks < EARLIEST // factor) | (ticks > LATEST // factor)
+        instants = np.where(outside, 0, ticks) * factor
+    missing = numpy_bools(column.is_null())
+    return pa.array(instants, pa.int64(), mask=missing | outside).cast(INSTANTS), outside & ~missing
+
+
+def _outside(instants: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    return np.asarray((instants < EARLIEST) | (instants > LATEST))
 
 
 def _read(text: str) -> int | None:

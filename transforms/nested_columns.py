@@ -23,6 +23,7 @@ __all__ = [
     "close_struct",
     "column_at",
     "is_list",
+    "list_type",
     "masked_nulls",
     "numpy_bools",
     "open_list",
@@ -59,6 +60,14 @@ def is_list(kind: pa.DataType) -> bool:
     )
 
 
+def list_type(kind: pa.DataType, element: pa.Field) -> pa.DataType:
+    """Returns the type of a list like ``kind`` of other elements; of a list view, the list of its size."""
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(element, kind.list_size)
+    large = pa.types.is_large_list(kind) or pa.types.is_large_list_view(kind)
+    return pa.large_list(element) if large else pa.list_(element)
+
+
 def open_struct(column: pa.StructArray) -> list[pa.Array]:
     """Returns the children of a struct column, null wherever the struct is null."""
     return column.flatten() if column.null_count else [column.field(place) for place in range(column.type.num_fields)]
@@ -90,10 +99,10 @@ def close_list(element: pa.Field, elements: Elements, values: pa.Array, like: pa
         values: As many as ``elements.values``.
         like: The column as it was. List views become lists, otherwise the layout stays.
     """
-    kind, offset_type = _list_type(like.type, element)
+    kind = list_type(like.type, element)
     buffers = [_validity(like)]
-    if offset_type is not None:
-        offsets = np.zeros(len(like) + 1, offset_type)
+    if not pa.types.is_fixed_size_list(kind):
+        offsets = np.zeros(len(like) + 1, np.int64 if pa.types.is_large_list(kind) else np.int32)
         np.cumsum(elements.lengths, out=offsets[1:])
         buffers.append(pa.py_buffer(offsets))
     return pa.Array.from_buffers(kind, len(like), buffers, like.null_count, children=[values])
@@ -158,11 +167,3 @@ def _fixed_elements(column: pa.FixedSizeListArray) -> Elements:
     if column.null_count:
         values = masked_nulls(values, np.repeat(column.is_null().to_numpy(zero_copy_only=False), size))
     return Elements(values=values, lengths=np.full(len(column), size, np.int64))
-
-
-def _list_type(kind: pa.DataType, element: pa.Field) -> tuple[pa.DataType, type[np.signedinteger[Any]] | None]:
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(element, kind.list_size), None
-    if pa.types.is_large_list(kind) or pa.types.is_large_list_view(kind):
-        return pa.large_list(element), np.int64
-    return pa.list_(element), np.int32

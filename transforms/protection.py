@@ -37,6 +37,7 @@ from .dead_letters import Rejected
 from .failures import guarded
 from .nested_columns import close_list, close_struct, masked_nulls, numpy_bools, open_list, open_struct
 from .outputs import TALLY, StageOutputs, refusals, stage_outputs
+from .plain_layouts import compact, plain_batch
 from .protection_plan import ColumnPlan, LeafPlan, ListPlan, ProtectionPlan, StructPlan, leaves, told_path
 from .stage import SharedStage, StageFn
 from .stores.vault import Candidates
@@ -92,7 +93,7 @@ def protect_batch(
         ``on_drift`` sends to the dead letters are set aside. The order of the others stays.
     """
     counts: dict[Key, int] = {}
-    batch = _collected(batch, plan, counts)
+    batch = _collected(plain_batch(batch), plan, counts)
     reasons: list[str | None] | None = _drift_reasons(batch, plan, counts)
     if not plan.columns and batch.num_rows:
         reasons = [NOTHING_DECLARED] * batch.num_rows
@@ -135,11 +136,13 @@ def _collected(batch: pa.RecordBatch, plan: ProtectionPlan, counts: dict[Key, in
 
 def _drift_reasons(batch: pa.RecordBatch, plan: ProtectionPlan, counts: dict[Key, int]) -> list[str | None] | None:
     """Counts the rows with a value at an undeclared path, and returns the reason for those that are to be refused."""
-    refused = np.zeros(batch.num_rows, np.bool_)
+    told: dict[str, Bools] = {}
     for path in plan.drift:
-        present = _present(batch, path)
-        key = ("drift", told_path(path))
-        counts[key] = counts.get(key, 0) + int(present.sum())
+        name, present = told_path(path), _present(batch, path)
+        told[name] = told[name] | present if name in told else present
+    refused = np.zeros(batch.num_rows, np.bool_)
+    for name, present in told.items():
+        counts[("drift", name)] = int(present.sum())
         refused |= present
     if plan.on_drift is not OnDrift.DEAD_LETTER or not refused.any():
         return None
@@ -245,7 +248,8 @@ class _Fields:
         match rule:
             case Plain.KEEP | KeepRule():
                 self._count(plan, "kept", values)
-                return column if column.type == plan.field.type else column.cast(plan.field.type)
+                kept = compact(column)
+                return kept if kept.type == plan.field.type else kept.cast(plan.field.type)
             case Plain.REDACT | RedactRule() | ScanRule():
                 self._count(plan, "redacted", values)
                 return redact(column)

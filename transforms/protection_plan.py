@@ -29,7 +29,8 @@ from ..schemas.info_types import (
 from ..schemas.policy import Policy
 from ..schemas.record_columns import RESERVED_PREFIX
 from .actions import generalized_type, redacted_type
-from .nested_columns import is_list, type_at
+from .nested_columns import is_list, list_type, type_at
+from .plain_layouts import plain_schema
 
 __all__ = [
     "ColumnPlan",
@@ -151,7 +152,7 @@ def plan_protection(policy: Policy, dataset_name: str, schema: pa.Schema, *, key
     Args:
         policy: Read and checked.
         dataset_name: One of the policy's.
-        schema: Of the input; reserved columns are passed over.
+        schema: Of the input; reserved columns are passed over, views are planned as plain columns.
         key_version: Goes into the metadata of tokenized fields.
 
     Raises:
@@ -161,7 +162,7 @@ def plan_protection(policy: Policy, dataset_name: str, schema: pa.Schema, *, key
     planner = _Planner(policy, dataset, key_version)
     columns = tuple(
         plan
-        for place, field in enumerate(schema)
+        for place, field in enumerate(plain_schema(schema))
         if not field.name.startswith(RESERVED_PREFIX)
         and (plan := planner.column(place, field, FieldPath((field.name,)))) is not None
     )
@@ -237,7 +238,7 @@ class _Planner:
         element = self.column(0, field.type.value_field, path.child(EACH))
         if element is None:
             return None
-        kind = _list_of(field.type, element.field)
+        kind = list_type(field.type, element.field)
         return ListPlan(place=place, field=pa.field(field.name, kind, field.nullable), element=element)
 
     def _wrong_shape(self, path: FieldPath, *, is_list: bool) -> bool:
@@ -345,13 +346,6 @@ def _is_words(kind: pa.DataType) -> bool:
 def _names_people(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(_is_words(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind))
-
-
-def _list_of(kind: pa.DataType, element: pa.Field) -> pa.DataType:
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(element, kind.list_size)
-    large = pa.types.is_large_list(kind) or pa.types.is_large_list_view(kind)
-    return pa.large_list(element) if large else pa.list_(element)
 
 
 def _output_type(kind: pa.DataType, rule: InfoType | Plain) -> pa.DataType:

@@ -6,11 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from consentry.schemas.info_types import GeneralizeRule, InvalidReason, MaskRule
 from consentry.transforms.actions import generalize, generalized_type, mask, redact
+from hypothesis import given
+from hypothesis import strategies as st
 
 REASONS = (None, *InvalidReason)
 
@@ -78,7 +77,9 @@ def test_dates_as_text_are_shortened() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["03.07.1985", "1985-13-01", "1985-02-29", "1900-02-29", "198", "1985-07-03garbage", ""])
+@pytest.mark.parametrize(
+    "text", ["03.07.1985", "1985-13-01", "1985-02-29", "1900-02-29", "198", "1985-07-03garbage", ""]
+)
 def test_what_is_no_date_does_not_fit(text: str) -> None:
     assert coarser([text], "year") == [InvalidReason.NOT_A_DATE]
 

@@ -4,9 +4,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from consentry.schemas.dataset import FieldPath
 from consentry.transforms.nested_columns import (
     close_list,
@@ -17,6 +14,8 @@ from consentry.transforms.nested_columns import (
     open_struct,
     type_at,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 LISTS = [pa.list_(pa.int64()), pa.large_list(pa.int64()), pa.list_(pa.int64(), 2), pa.list_view(pa.int64())]
 
@@ -34,7 +33,9 @@ def test_lists_of_every_layout_open_and_close_in_slices(kind: pa.DataType) -> No
         for stop in range(start, 7):
             closed = doubled_lists(column[start:stop])
             closed.validate(full=True)
-            expected = [None if row is None else [None if n is None else 2 * n for n in row] for row in rows[start:stop]]
+            expected = [
+                None if row is None else [None if n is None else 2 * n for n in row] for row in rows[start:stop]
+            ]
             assert closed.to_pylist() == expected
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
-
 from consentry.schemas.dataset import FieldPath
 from consentry.schemas.errors import ConfigError
 from consentry.schemas.policy import Policy

@@ -1,0 +1,82 @@
+"""Columns in the layouts that Arrow's kernels work on, and without bytes that they do not show.
+
+Views (of strings, binary, lists) become plain columns, because Arrow neither filters nor takes them. Compact columns
+keep no byte that is hidden: not under a null, not in a dictionary's unused words. What leaves the pipeline is compact,
+since files and messages carry buffers, not what they show.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .nested_columns import close_list, close_struct, is_list, list_type, open_list, open_struct
+
+__all__ = ["compact", "plain_batch", "plain_schema", "plain_type"]
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Returns the type without views."""
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.binary()
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, plain_type(kind.value_type), kind.ordered)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(plain_type(field.type)) for field in kind])
+    if is_list(kind):
+        return list_type(kind, kind.value_field.with_type(plain_type(kind.value_type)))
+    if pa.types.is_map(kind):
+        key, item = (field.with_type(plain_type(field.type)) for field in (kind.key_field, kind.item_field))
+        return pa.map_(key, item, kind.keys_sorted)
+    return kind
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """Returns the schema without views."""
+    return pa.schema([field.with_type(plain_type(field.type)) for field in schema], schema.metadata)
+
+
+def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Returns the batch without views; itself where it has none."""
+    schema = plain_schema(batch.schema)
+    if schema.equals(batch.schema):
+        return batch
+    columns = [_plain(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if column.type == kind:
+        return column
+    if pa.types.is_dictionary(kind):
+        words = _plain(column.dictionary, kind.value_type)
+        return pa.DictionaryArray.from_arrays(column.indices, words, ordered=kind.ordered)
+    if pa.types.is_struct(kind):
+        children = [_plain(child, field.type) for child, field in zip(open_struct(column), kind, strict=True)]
+        return close_struct(list(kind), children, column)
+    if is_list(kind) and not pa.types.is_fixed_size_list(kind):
+        # Not by a cast: Arrow 25 loses elements of list views.
+        elements = open_list(column)
+        return close_list(kind.value_field, elements, _plain(elements.values, kind.value_type), column)
+    return column.cast(kind)
+
+
+def compact(column: pa.Array) -> pa.Array:
+    """Returns the column, of a plain type, without hidden bytes; it copies only where there may be some."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        encoded = pc.dictionary_encode(column.dictionary_decode())
+        return pa.DictionaryArray.from_arrays(
+            encoded.indices.cast(kind.index_type), encoded.dictionary, ordered=kind.ordered
+        )
+    if pa.types.is_struct(kind):
+        return close_struct(list(kind), [compact(child) for child in open_struct(column)], column)
+    if is_list(kind):
+        elements = open_list(column)
+        return close_list(kind.value_field, elements, compact(elements.values), column)
+    if not column.null_count:
+        return column
+    return column.take(pa.array(np.arange(len(column)), mask=column.is_null().to_numpy(zero_copy_only=False)))
