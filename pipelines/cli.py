@@ -1,16 +1,19 @@
 """The command line: ``consentry COMMAND …``.
 
 Exit codes: 0 done; 1 done, and the answer is no; 2 wrong use or configuration, nothing was done; 3 the run failed and
-no output became visible. Commands import what they need when they run: detokenization never loads Beam.
+no output became visible; 130 interrupted. Commands import what they need when they run: detokenization never loads
+Beam.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
 
-from ..schemas.errors import RUN_FAILED, PrivacyError
+from ..schemas.errors import RUN_FAILED, PolicyError, PrivacyError
+from .beam_output import set_up_logging
 from .cli_consent import consent_app
 from .cli_detokenize import detokenize
 from .cli_init import init
@@ -20,6 +23,8 @@ from .cli_protect import protect, verify
 from .console import notice
 
 __all__ = ["app", "main"]
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="consentry",
@@ -41,14 +46,18 @@ app.command()(detokenize)
 
 def main() -> None:
     """Runs the command line and exits with its code; an error prints what to do, never a traceback with values."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal cannot show is no reason to fail
+    set_up_logging()
     try:
         app()
+    except SystemExit as exit_:
+        if exit_.code == INTERRUPTED:
+            notice("consentry: interrupted; what was not complete did not become visible", style="red")
+        raise
     except PrivacyError as error:
-        notice(f"consentry: {error}", style="red")
+        notice(_told(error), style="red")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        notice("consentry: interrupted; no output became visible", style="red")
-        sys.exit(RUN_FAILED)
     except Exception as error:  # noqa: BLE001 - the last door: a message could quote a value
         notice(
             f"consentry: internal error ({type(error).__name__} in {_place(error)}); no output became visible; "
@@ -56,6 +65,12 @@ def main() -> None:
             style="red",
         )
         sys.exit(RUN_FAILED)
+
+
+def _told(error: PrivacyError) -> str:
+    """The error's text; problems of files keep their place at the begin of each line, as editors understand it."""
+    text = str(error)
+    return text if isinstance(error, PolicyError) or "\n" in text else f"consentry: {text}"
 
 
 def _place(error: BaseException) -> str:

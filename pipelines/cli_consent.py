@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from ..schemas.consent import ConsentEvent, Decision, format_instant
-from .cli_options import AtOption, ConfigOption, JsonOption, instant_or_now, now_us, open_project, remember_config
+from .cli_options import (
+    AtOption,
+    ConfigOption,
+    JsonOption,
+    instant_or_now,
+    now_us,
+    open_project,
+    remember_config,
+    utf8_text,
+)
 from .console import notice, print_json, print_table
 
 __all__ = ["consent_app"]
@@ -26,13 +35,14 @@ def import_events(
 ) -> None:
     """Append consent events from files. Events that are already known are counted and change nothing.
 
-    A file with a faulty event is refused whole, with the place of every fault, and nothing of it is recorded.
+    A file with a faulty event is refused whole, with the place of every fault,
+    and nothing of any file is recorded.
     """
     from .consent_files import import_consents
     from .progress import progress_bar
 
     project = open_project(context, config)
-    with progress_bar("Importing consent events", quiet=json) as advance:
+    with progress_bar("Importing consent", unit="events", quiet=json) as advance:
         result = import_consents(project, files, now=now_us(), progress=advance)
     if json:
         print_json({"added": result.added, "known": result.known})
@@ -43,16 +53,20 @@ def import_events(
 @consent_app.command()
 def record(
     context: typer.Context,
-    subject: Annotated[str, typer.Option(help="The customer's id, as the datasets spell it.")],
-    purpose: Annotated[str, typer.Option(help="A purpose of the policy.")],
-    decision: Annotated[Decision, typer.Option(help="What the customer said.")],
-    source: Annotated[str, typer.Option(help="Where it was said, as web-form-7.")],
+    subject: Annotated[
+        str, typer.Option(metavar="S", callback=utf8_text, help="The customer's id, as the datasets spell it.")
+    ],
+    purpose: Annotated[str, typer.Option(metavar="P", callback=utf8_text, help="A purpose of the policy.")],
+    decision: Annotated[Decision, typer.Option(metavar="D", help="What the customer said: granted or withdrawn.")],
+    source: Annotated[str, typer.Option(metavar="TEXT", callback=utf8_text, help="Where it was said, as web-form-7.")],
     effective_at: AtOption = None,
-    evidence: Annotated[str | None, typer.Option(help="What proves it; stored sealed.")] = None,
+    evidence: Annotated[
+        str | None, typer.Option(metavar="TEXT", callback=utf8_text, help="What proves it; stored sealed.")
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Record one decision of one customer. ``--at`` says since when it holds."""
+    """Record one decision of one customer; --at says since when it holds."""
     from .consent_files import record_consents
 
     project = open_project(context, config)
@@ -76,7 +90,7 @@ def record(
 @consent_app.command()
 def show(
     context: typer.Context,
-    subject: Annotated[str, typer.Option(help="The customer's id.")],
+    subject: Annotated[str, typer.Option(metavar="S", callback=utf8_text, help="The customer's id.")],
     at: AtOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -106,19 +120,13 @@ def show(
 
 @consent_app.command()
 def verify(context: typer.Context, config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Recompute the ledger's hash chain from its first entry."""
-    from ..schemas.errors import IntegrityError
+    """Recompute the ledger's hash chain from its first entry. Exit code 1 if it was changed."""
     from .consent_files import verify_ledger
 
-    try:
-        checked = verify_ledger(open_project(context, config))
-    except IntegrityError as error:
-        if json:
-            print_json({"ok": False, "detail": str(error)})
-        else:
-            notice(str(error), style="red")
-        raise typer.Exit(1) from None
+    report = verify_ledger(open_project(context, config), now=now_us())
     if json:
-        print_json({"ok": True, "entries": checked.entries, "head": checked.head.hex()})
+        print_json(report.as_json())
     else:
-        notice(f"The chain of {checked.entries:,} entries is whole; its head is {checked.head.hex()}", style="green")
+        notice(report.detail, style="green" if report.ok else "red")
+    if not report.ok:
+        raise typer.Exit(1)

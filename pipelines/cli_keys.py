@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..schemas.consent import format_instant
+from ..schemas.errors import OutputError
 from .cli_options import ConfigOption, JsonOption, now_us, open_project, remember_config
 from .console import notice, print_json, print_table, print_text
 
@@ -27,21 +28,27 @@ class RotatedSet(StrEnum):
 
 
 @keys_app.command()
-def create(context: typer.Context, config: ConfigOption = None) -> None:
-    """Create the keyring and the trust file that the configuration names, and the key file if it wants one.
+def create(context: typer.Context, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Create what a configuration names: keyring, trust file, key files, and the stores that are missing.
 
-    Refuses where a keyring exists: whoever overwrites it loses every vaulted value.
+    Refuses where a keyring exists: whoever overwrites it loses every vaulted
+    value. `consentry init` has done all this for a new folder; use this command
+    for a configuration of your own, as one with a passphrase.
     """
-    from .desk import create_keys
+    from .desk import create_keys, create_stores
 
     project = open_project(context, config)
     create_keys(project, now=now_us())
-    notice(f"{project.keyring}: created with the key sets token, vault and proof; back it up together with its KEK")
+    create_stores(project)
+    if json:
+        print_json({"keyring": str(project.keyring), "trust": str(project.trust)})
+    else:
+        notice(f"{project.keyring}: created with the key sets token, vault and proof; back it up together with its KEK")
 
 
 @keys_app.command()
 def status(context: typer.Context, config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Show each key set's versions. Needs no secret."""
+    """Show the versions of each key set. Needs no secret."""
     from ..transforms.crypto.keyring import Keyring
 
     rows = [
@@ -57,14 +64,19 @@ def status(context: typer.Context, config: ConfigOption = None, json: JsonOption
 @keys_app.command()
 def rotate(
     context: typer.Context,
-    key_set: Annotated[RotatedSet, typer.Argument(metavar="token|vault|proof", help="The key set.")] = RotatedSet.TOKEN,
+    key_set: Annotated[
+        RotatedSet, typer.Argument(metavar="SET", help="The key set: token, vault or proof.")
+    ] = RotatedSet.TOKEN,
     config: ConfigOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Add a version and make it the primary one. What older versions made stays readable."""
     from .desk import rotate_keys
 
     project = open_project(context, config)
     version = rotate_keys(project, key_set.value, now=now_us())
+    if json:
+        print_json({"set": key_set.value, "version": version})
     notice(f"{project.keyring}: {key_set.value} is at version {version}")
     if key_set is RotatedSet.PROOF:
         notice(f"Auditors need the new public keys: consentry keys public --out {project.trust}")
@@ -75,13 +87,18 @@ def public(
     context: typer.Context,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead of printing.")] = None,
     config: ConfigOption = None,
+    json: JsonOption = False,
 ) -> None:
-    """Print the public keys that verify manifests, logs and certificates."""
+    """Print the public keys that verify manifests, logs and certificates, as JSON with or without --json."""
     from ..transforms.crypto.keyring import Keyring
 
     text = Keyring.load(open_project(context, config).keyring).public_keys().dumps()
-    if out is None:
+    if out is not None:
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{out}: cannot be written ({error.strerror}); name a file of your own") from None
+    if out is None or json:
         print_text(text.rstrip("\n"))
-    else:
-        out.write_text(text, encoding="utf-8")
+    if out is not None:
         notice(f"{out}: written; give it to whoever runs `consentry verify`")

@@ -20,24 +20,34 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "FLAG",
     "AtOption",
     "ConfigOption",
     "JsonOption",
+    "UnusedConfigOption",
     "instant_or_now",
     "now_us",
     "open_project",
     "remember_config",
+    "utf8_text",
 ]
 
 DEFAULT_CONFIG = Path("consentry.yaml")
 
+BEGIN = "run `consentry init DIR`, or name one with --config FILE"
+
+FLAG = ""
+"""Metavar of an option that takes no value; without it the help would show one."""
+
 ConfigOption = Annotated[
     Path | None,
-    typer.Option(
-        "--config", "-c", metavar="FILE", help="The project's configuration.", show_default="./consentry.yaml"
-    ),
+    typer.Option("--config", "-c", metavar="FILE", help="The project's configuration.", show_default="consentry.yaml"),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+UnusedConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="Not needed here; taken, as by every command.", hidden=True),
+]
+JsonOption = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print one JSON document on standard output.")]
 AtOption = Annotated[
     str | None,
     typer.Option("--at", metavar="INSTANT", help="RFC 3339 with an offset, as 2026-03-01T09:00:00Z. Default: now."),
@@ -50,8 +60,13 @@ def remember_config(context: typer.Context, config: ConfigOption = None) -> None
         context.obj = config
 
 
-def open_project(context: typer.Context, config: Path | None) -> Project:
+def open_project(context: typer.Context, config: Path | None, *, otherwise: str = BEGIN) -> Project:
     """Returns the project of ``--config``, of the group's ``--config``, or of the working folder.
+
+    Args:
+        context: Of the command.
+        config: Its ``--config``.
+        otherwise: What to do where there is none.
 
     Raises:
         ConfigError: There is no such file, or it breaks its rules.
@@ -60,9 +75,7 @@ def open_project(context: typer.Context, config: Path | None) -> Project:
 
     path = config or context.obj or DEFAULT_CONFIG
     if not path.exists():
-        raise ConfigError(
-            f"{path}: there is no configuration here; run `consentry init DIR`, or name one with --config FILE"
-        )
+        raise ConfigError(f"{path}: there is no configuration here; {otherwise}")
     return read_project(path)
 
 
@@ -83,3 +96,16 @@ def instant_or_now(at: str | None) -> int:
         return parse_instant(at)
     except ValueError:
         raise ConfigError("--at: not an instant; write RFC 3339 with an offset, as 2026-03-01T09:00:00Z") from None
+
+
+def utf8_text(text: str | None) -> str | None:
+    """Returns ``text``, or refuses what the system could not decode, before it reaches a key or a log.
+
+    Raises:
+        ConfigError: The text is not UTF-8.
+    """
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise ConfigError("an option or argument is not UTF-8 text; write it in UTF-8") from None
+    return text

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..schemas.errors import ConfigError
-from .cli_options import ConfigOption, JsonOption, open_project, remember_config
+from ..schemas.errors import ConfigError, PolicyError
+from .cli_options import ConfigOption, JsonOption, UnusedConfigOption, open_project, remember_config
 from .console import notice, print_json, print_text
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ policy_app = typer.Typer(help="Check, explain and compare policies.", no_args_is
 policy_app.callback()(remember_config)
 
 PolicyArgument = Annotated[
-    Path | None, typer.Argument(metavar="[POLICY]", help="A policy file. Default: the one of the configuration.")
+    Path | None, typer.Argument(metavar="POLICY", help="A policy file. Default: the one of the configuration.")
 ]
 
 
@@ -38,7 +39,12 @@ def check(
     context: typer.Context, policy: PolicyArgument = None, config: ConfigOption = None, json: JsonOption = False
 ) -> None:
     """Check a policy and report every problem at once, as FILE:LINE: PATH: RULE; HINT."""
-    read = _read(context, policy, config)
+    try:
+        read = _read(context, policy, config)
+    except PolicyError as error:
+        if json:
+            print_json({"ok": False, "problems": [asdict(problem) for problem in error.problems]})
+        raise
     if json:
         print_json({"ok": True, "digest": read.digest, "datasets": sorted(read.datasets)})
     else:
@@ -52,18 +58,25 @@ def check(
 @policy_app.command()
 def explain(
     context: typer.Context,
-    audience: Annotated[Audience, typer.Option("--for", help="Whom the text is for.")],
+    audience: Annotated[
+        Audience, typer.Option("--for", metavar="WHOM", help="Whom the text is for: customer, staff or engineer.")
+    ],
     policy: PolicyArgument = None,
     config: ConfigOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Say in whole sentences what the policy means for a customer, for staff or for an engineer."""
     from ..schemas.policy_text import explain_policy
 
-    print_text(explain_policy(_read(context, policy, config), audience.value))
+    text = explain_policy(_read(context, policy, config), audience.value).rstrip("\n")
+    if json:
+        print_json({"for": audience.value, "text": text})
+    else:
+        print_text(text)
 
 
 @policy_app.command()
-def schema() -> None:
+def schema(config: UnusedConfigOption = None, json: JsonOption = False) -> None:
     """Print the JSON Schema of the policy language, by which editors complete and check."""
     from ..schemas.policy_file import policy_json_schema
 
@@ -72,8 +85,9 @@ def schema() -> None:
 
 @policy_app.command()
 def diff(
-    old: Annotated[Path, typer.Argument(help="The policy as it was.")],
-    new: Annotated[Path, typer.Argument(help="The policy as it will be.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The policy as it was.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The policy as it will be.")],
+    config: UnusedConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Say what a change of policy means for customers, staff and engineers."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..schemas.errors import ConfigError
-from .cli_options import AtOption, ConfigOption, JsonOption, instant_or_now, open_project
+from .beam_output import without_tracebacks
+from .cli_options import FLAG, AtOption, ConfigOption, JsonOption, instant_or_now, open_project, utf8_text
 from .console import notice, print_json, print_table
 
 if TYPE_CHECKING:
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["protect", "verify"]
 
 LOCAL_RUNNER = "FnApiRunner"
+TRUST = "name the public keys to believe with --trust FILE, or a project with --config FILE"
 
 
 def protect(
@@ -29,32 +34,39 @@ def protect(
         str, typer.Option(metavar="DIR", help="Where the protected rows go. Appears when the run succeeds.")
     ],
     at: AtOption = None,
-    replace: Annotated[bool, typer.Option(help="Exchange an earlier output, atomically.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", metavar=FLAG, help="Exchange an earlier output, atomically.")
+    ] = False,
     runner: Annotated[
         str | None,
-        typer.Option(help="A Beam runner; its own options follow as --name=value. Default: on this machine."),
+        typer.Option(metavar="NAME", help="A Beam runner; its options follow as --name=value. Default: this machine."),
     ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Protect files: tokens for the warehouse, raw values into the vault only where consent allows.
 
-    Reads every record of INPUT, asks the consent ledger as of the record's event time and now, treats each field as
-    the policy says, and writes data/, dead_letters/ and a signed manifest.json. Nothing is visible in --out before
+    Reads every record of INPUT, asks the consent ledger as of the record's event
+    time and now, treats each field as the policy says, and writes data/,
+    dead_letters/ and a signed manifest.json. Nothing is visible in --out before
     all of it is complete.
     """
-    files = [text for text in inputs if not text.startswith("--")]
-    beam_options = [text for text in inputs if text.startswith("--")]
-    if beam_options and runner is None:
-        raise ConfigError(f"{beam_options[0].split('=')[0]}: no such option; see `consentry protect --help`")
-    if not files:
-        raise ConfigError("INPUT is missing: name files, folders or globs to protect")
+    files = [text for text in inputs if not text.startswith("-")]
+    beam_options = [text for text in inputs if text.startswith("-")]
+    no_options = [text for text in beam_options if runner is None or not text.startswith("--")]
+    if no_options:
+        raise _no_such_option(no_options)
+    if not files or not all((utf8_text(text) or "").strip() for text in files):
+        raise ConfigError("INPUT is missing or blank: name files, folders or globs to protect")
+    if not out.strip():
+        raise ConfigError("--out: is blank; name a folder")
     project = open_project(context, config)
     now = instant_or_now(at)
+    _check_beam_options(beam_options, runner or LOCAL_RUNNER)
     from .batch import run_protect
     from .progress import progress_bar
 
-    with progress_bar(f"Protecting {dataset}", quiet=json) as advance:
+    with progress_bar(f"Protecting {dataset}", unit="records", quiet=json) as advance, without_tracebacks():
         manifest = run_protect(
             project, files, dataset, out,
             now=now, replace=replace, runner=runner or LOCAL_RUNNER, beam_args=beam_options, progress=advance,
@@ -63,6 +75,32 @@ def protect(
         print_json(manifest.as_json())
     else:
         _summarise(manifest, out)
+
+
+def _check_beam_options(options: Sequence[str], runner: str) -> None:
+    """Refuses what Beam cannot read, and on this machine what it does not know: it would only warn, and go on.
+
+    Other runners may take options that Beam learns of only when it talks to them.
+    """
+    if not options:
+        return
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            parsed = PipelineOptions(list(options))
+            known, every = parsed.get_all_options(), parsed.get_all_options(retain_unknown_options=True)
+    except SystemExit:
+        complaint = said.getvalue().strip().rpartition("error: ")[2]
+        raise ConfigError(f"--runner {runner}: Beam does not take its options: {complaint}") from None
+    if runner == LOCAL_RUNNER and (unknown := sorted(every.keys() - known.keys())):
+        raise _no_such_option([f"--{name}" for name in unknown])
+
+
+def _no_such_option(options: Sequence[str]) -> ConfigError:
+    name = options[0].partition("=")[0]
+    return ConfigError(f"{name}: no such option, of this command or of its runner; see `consentry protect --help`")
 
 
 def _summarise(manifest: Manifest, out: str) -> None:
@@ -76,6 +114,10 @@ def _summarise(manifest: Manifest, out: str) -> None:
     print_table(f"{out}: the books balance", ("records", "count"), rows)
     if manifest.reasons:
         print_table("Dead letters", ("reason", "count"), sorted(manifest.reasons.items()))
+    if manifest.absent:
+        notice(f"The input has not: {', '.join(manifest.absent)}")
+    if manifest.drift:
+        notice(f"Left out, because the policy does not name it: {', '.join(manifest.drift)}")
     notice(f"Check it any time: consentry verify {out}")
 
 
@@ -90,13 +132,15 @@ def verify(
 ) -> None:
     """Re-check a run: its signature, every file's hash, rows and bytes, the books and the field metadata.
 
-    Believes only the trusted public keys, never one found inside DIR. Exit code 1 if any check fails.
+    Believes only the trusted public keys, never one found inside DIR. With
+    --trust it needs no project. Exit code 1 if any check fails.
     """
     from ..transforms.crypto.keyring import PublicKeys
     from .verify import verify_output
 
-    trusted = trust if trust is not None else open_project(context, config).trust
-    report = verify_output(folder, PublicKeys.load(trusted))
+    if trust is None:
+        trust = open_project(context, config, otherwise=TRUST).trust
+    report = verify_output(folder, PublicKeys.load(trust))
     if json:
         print_json(report.as_json())
     else:

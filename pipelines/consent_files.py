@@ -6,30 +6,37 @@ mistyped withdrawal can never be lost among good lines. Taking a file again adds
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from ..schemas.consent import ConsentEvent, Decision, format_instant, parse_instant
-from ..schemas.errors import InputError
+from ..schemas.errors import InputError, IntegrityError, StoreError
+from .consent_records import FIELDS, REQUIRED, FaultyError, consent_records
 
 if TYPE_CHECKING:
     from ..schemas.policy import Policy
     from ..schemas.project import Project
     from ..transforms.stores.consent_ledger import Appended
-    from ..transforms.stores.hash_chain import Verified
 
-__all__ = ["ConsentState", "consent_state", "import_consents", "read_consents", "record_consents", "verify_ledger"]
+__all__ = [
+    "ConsentState",
+    "LedgerReport",
+    "consent_state",
+    "import_consents",
+    "read_consents",
+    "record_consents",
+    "verify_ledger",
+]
 
-FIELDS = {"subject", "purpose", "decision", "effective_at", "recorded_at", "source", "evidence"}
-REQUIRED = ("subject", "purpose", "decision", "effective_at", "source")
 FAULTS_SHOWN = 20
+DAMAGED = "store_damaged"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +45,21 @@ class ConsentState:
 
     purposes: list[dict[str, Any]]
     events: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerReport:
+    """Whether the ledger is what was recorded, and what was found, in one sentence."""
+
+    ok: bool
+    detail: str
+    entries: int | None = None
+    head: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the document of ``consent verify --json``."""
+        found = {"entries": self.entries, "head": self.head} if self.ok else {}
+        return {"ok": self.ok, "detail": self.detail, **found}
 
 
 def import_consents(
@@ -49,7 +71,7 @@ def import_consents(
         project: Its policy names the purposes.
         files: ``.jsonl``, ``.json``, ``.ndjson``, ``.csv`` or ``.parquet``.
         now: Microseconds UTC; the time of recording of events that name none.
-        progress: Called with files done and their number.
+        progress: Called with events read, and with 0 while their number is unknown.
 
     Raises:
         InputError: A file cannot be read or holds a faulty event; nothing of any file is recorded.
@@ -58,11 +80,11 @@ def import_consents(
 
     policy = read_policy(project.policy)
     events: list[ConsentEvent] = []
-    for done, path in enumerate(files):
-        progress(done, len(files))
+    for path in files:
         events += read_consents(path, policy)
+        progress(len(events), 0)
     result = record_consents(project, events, now=now, policy=policy)
-    progress(len(files), len(files))
+    progress(len(events), len(events))
     return result
 
 
@@ -74,10 +96,10 @@ def read_consents(path: Path, policy: Policy) -> list[ConsentEvent]:
     """
     events: list[ConsentEvent] = []
     faults: list[str] = []
-    for line, record in _records(path):
+    for line, record in consent_records(path):
         try:
             events.append(_event(record, policy.purposes))
-        except _FaultyError as fault:
+        except FaultyError as fault:
             faults.append(f"{path}:{line}: {fault}")
     if faults:
         more = f"\n… and {len(faults) - FAULTS_SHOWN} more" if len(faults) > FAULTS_SHOWN else ""
@@ -91,7 +113,7 @@ def record_consents(
     """Appends events and lets the vault follow at once, so that a withdrawal purges without waiting for a run.
 
     Raises:
-        InputError: A purpose is not in the policy.
+        InputError: A purpose is not in the policy, or a subject or source is blank.
     """
     from ..schemas.policy_file import read_policy
     from .desk import distribution_rules, open_stores
@@ -101,6 +123,9 @@ def record_consents(
     for event in events:
         if event.purpose not in policy.purposes:
             raise InputError(f"--purpose: {_unknown_purpose(event.purpose, policy.purposes)}")
+        for name in ("subject", "source"):
+            if not getattr(event, name).strip():
+                raise InputError(f"--{name}: is blank; every event names its {name}")
     with open_stores(project) as stores:
         appended = stores.ledger.append(events, now=now)
         stores.vault.follow(stores.ledger, distribution_rules(policy), now)
@@ -134,66 +159,55 @@ def consent_state(project: Project, subject: str, *, at: int) -> ConsentState:
     return ConsentState(purposes=purposes, events=events)
 
 
-def verify_ledger(project: Project) -> Verified:
-    """Recomputes the ledger's chain.
+def verify_ledger(project: Project, *, now: int) -> LedgerReport:
+    """Recomputes the ledger's chain, and has the vault follow it, which keeps the last link that it has seen.
 
     Raises:
-        IntegrityError: An entry was changed, moved or taken out.
+        PrivacyError: Keys, policy or another store cannot be used; a damaged ledger is a report.
     """
-    from .desk import open_stores
+    from ..schemas.policy_file import read_policy
+    from ..transforms.stores.consent_ledger import open_ledger
+    from ..transforms.stores.data_keys import open_data_keys
+    from ..transforms.stores.vault import open_vault
+    from .desk import distribution_rules
+    from .keyring_files import open_vault_keys
 
-    with open_stores(project) as stores:
-        return stores.ledger.verify()
-
-
-class _FaultyError(Exception):
-    """One faulty event; the text names field, rule and hint."""
-
-
-def _records(path: Path) -> Iterator[tuple[int, Any]]:
-    try:
-        if path.suffix in {".jsonl", ".json", ".ndjson"}:
-            yield from _json_records(path)
-        elif path.suffix == ".csv":
-            text = io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
-            reader = csv.DictReader(text, strict=True)
-            yield from ((reader.line_num, {key: value or None for key, value in row.items()}) for row in reader)
-        elif path.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            yield from enumerate(pq.read_table(path).to_pylist(), start=1)
-        else:
-            raise InputError(f"{path}: unknown kind of file; use .jsonl, .csv or .parquet")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or type(error).__name__})") from None
-    except (UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise InputError(f"{path}: is not what its name says ({type(error).__name__}); nothing was recorded") from None
+    rules = distribution_rules(read_policy(project.policy))
+    keys = open_vault_keys(project)
+    with (
+        closing(open_data_keys(project.data_keys, keys)) as data_keys,
+        closing(open_vault(project.vault, keys, data_keys)) as vault,
+    ):
+        try:
+            with closing(open_ledger(project.ledger, keys, data_keys)) as ledger:
+                checked = ledger.verify()
+                vault.follow(ledger, rules, now)
+        except IntegrityError as error:
+            return LedgerReport(ok=False, detail=str(error))
+        except StoreError as error:
+            if error.reason != DAMAGED:
+                raise
+            return LedgerReport(ok=False, detail=str(error))
+    head = checked.head.hex()
+    detail = f"The chain of {checked.entries:,} entries is whole; its head is {head}"
+    return LedgerReport(ok=True, detail=detail, entries=checked.entries, head=head)
 
 
-def _json_records(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    yield number, orjson.loads(line)
-                except orjson.JSONDecodeError:
-                    yield number, None
-
-
-def _event(record: Any, purposes: Mapping[str, object]) -> ConsentEvent:
-    if not isinstance(record, Mapping):
-        raise _FaultyError("event: not a JSON object; write one event on each line")
+def _event(record: Mapping[str, Any] | FaultyError, purposes: Mapping[str, object]) -> ConsentEvent:
+    if isinstance(record, FaultyError):
+        raise record
     unknown = sorted(str(key) for key in record.keys() - FIELDS)
     if unknown:
-        raise _FaultyError(f"event: unknown fields; write only {', '.join(sorted(FIELDS))}")
+        raise FaultyError(f"event: unknown fields; write only {', '.join(sorted(FIELDS))}")
     for field in REQUIRED:
-        if record.get(field) in (None, ""):
-            raise _FaultyError(f"{field}: is missing; every event needs {', '.join(REQUIRED)}")
+        value = record.get(field)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise FaultyError(f"{field}: is missing; every event needs {', '.join(REQUIRED)}")
     purpose = _text(record, "purpose")
     if purpose not in purposes:
-        raise _FaultyError(f"purpose: {_unknown_purpose(purpose, purposes)}")
+        raise FaultyError(f"purpose: {_unknown_purpose(purpose, purposes)}")
     if record["decision"] not in tuple(Decision):
-        raise _FaultyError("decision: unknown; write granted or withdrawn")
+        raise FaultyError("decision: unknown; write granted or withdrawn")
     recorded = record.get("recorded_at")
     return ConsentEvent(
         subject=_text(record, "subject"),
@@ -211,20 +225,18 @@ def _text(record: Mapping[str, Any], field: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and field == "subject":
         return str(value)
     if not isinstance(value, str):
-        raise _FaultyError(f"{field}: is not text; write it in quotes")
+        raise FaultyError(f"{field}: is not text; write it in quotes")
     return value
 
 
 def _instant(value: Any, field: str) -> int:
-    from datetime import datetime, timedelta
-
     if isinstance(value, datetime) and value.tzinfo is not None:
-        epoch = datetime.fromtimestamp(0, tz=value.tzinfo)
-        return (value - epoch) // timedelta(microseconds=1)
+        # Against an epoch in UTC: Python ignores the zone, and with it summer time, between instants of one zone.
+        return (value - EPOCH) // MICROSECOND
     try:
         return parse_instant(value)
     except (ValueError, TypeError, AttributeError):
-        raise _FaultyError(f"{field}: no instant with an offset; write it as 2026-03-01T09:00:00Z") from None
+        raise FaultyError(f"{field}: no instant with an offset; write it as 2026-03-01T09:00:00Z") from None
 
 
 def _unknown_purpose(purpose: str, purposes: Iterable[str]) -> str:

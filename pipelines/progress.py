@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 __all__ = ["Advance", "progress_bar"]
 
@@ -16,12 +16,19 @@ Advance = Callable[[int, int], None]
 
 
 @contextmanager
-def progress_bar(label: str, *, quiet: bool = False) -> Iterator[Advance]:
-    """Yields the function that moves the bar; it does nothing where standard error is no terminal."""
+def progress_bar(label: str, *, unit: str, quiet: bool = False) -> Iterator[Advance]:
+    """Yields the function that moves the bar; it does nothing where standard error is no terminal.
+
+    Args:
+        label: What is going on.
+        unit: What is counted, in the plural.
+        quiet: Whether there is no bar on a terminal either.
+    """
     if quiet or not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    counted = TextColumn(f"{{task.completed:,}} {unit}")
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), counted, TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total or None)

@@ -1,7 +1,8 @@
-"""Shared by the tests of pipelines: signing keys, and an object store that is a folder."""
+"""Shared by the tests of pipelines: signing keys, an object store that is a folder, and a shop on disk."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from apache_beam.io.localfilesystem import LocalFileSystem
 from consentry.transforms.crypto.kek_local import FileKek
 from consentry.transforms.crypto.key_sets import ProofKeys, PublicKeys
 from consentry.transforms.crypto.keyring import Keyring, KeySet
+from oracles.shop_commands import AT, BROKEN, SUBJECTS, MadeShop, Shop, event, order, process, write_lines
 
 NOW = 1_793_000_000_000_000
 
@@ -82,3 +84,26 @@ def shelf(tmp_path: Path) -> Iterator[Callable[[str], str]]:
     ShelfFileSystem.root = tmp_path / "shelf"
     ShelfFileSystem.root.mkdir()
     yield lambda name: f"shelf://bucket/{name}"
+
+
+@pytest.fixture(scope="session")
+def made_shop(tmp_path_factory: pytest.TempPathFactory) -> MadeShop:
+    """A shop whose customers c-0 … c-2 allow support, with 24 orders of c-0 … c-5 and a broken line protected.
+
+    Look at it, but change only the copy that ``shop`` gives.
+    """
+    shop = Shop(tmp_path_factory.mktemp("made"))
+    init = process("init", shop.folder)
+    events = write_lines(shop.place / "consents.jsonl", [event(subject) for subject in SUBJECTS[:3]])
+    imported = shop.process("consent", "import", events, "--json")
+    write_lines(shop.orders, [*(order(number) for number in range(24)), BROKEN])
+    # Options before, between and after the arguments.
+    protected = shop.process("protect", "--json", shop.orders, "--dataset=orders", "--at", AT, "--out", shop.out)
+    return MadeShop(shop, init, imported, protected)
+
+
+@pytest.fixture
+def shop(made_shop: MadeShop, tmp_path: Path) -> Shop:
+    """A copy of the shop."""
+    shutil.copytree(made_shop.shop.place, tmp_path / "place")
+    return Shop(tmp_path / "place")
