@@ -28,11 +28,13 @@ from ..schemas.errors import IntegrityError
 from ..schemas.record_columns import POSITION, RESERVED_PREFIX, SOURCE_KEY, SUBJECT
 from .crypto.envelope import associated_data, joint_key, open_sealed, seal
 from .crypto.subject_references import REFERENCE_BYTES
+from .plain_layouts import python_values
 
 __all__ = ["LineOfSource", "Rejected", "Sealer", "key_period", "letter_keys", "open_letter"]
 
 LAYOUT = 1
 KEY_USE = "dead letter"
+DEEPEST = 100
 JSON_RECORD = b"j"
 RAW_LINE = b"r"
 DAY = timedelta(days=1)
@@ -173,14 +175,26 @@ class Sealer:
             value: Any = record
             for step in self._subject.steps:
                 value = value.get(step) if isinstance(value, Mapping) else None
-            named = isinstance(value, str | int) and not isinstance(value, bool)
-            found.append(self._reference(str(value)) if named else None)
+            found.append(self._reference_of(value))
         return found
+
+    def _reference_of(self, value: Any) -> bytes | None:
+        """Returns the reference of an id; None where it can name nobody, as half of a character."""
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            return None
+        try:
+            return self._reference(str(value))
+        except ValueError:
+            return None
 
     def _as_json(self, record: Mapping[str, Any]) -> bytes:
         for steps in self._dropped:
             record = _without(record, steps)
-        return JSON_RECORD + json.dumps(record, ensure_ascii=False, default=_plain).encode("utf-8", "backslashreplace")
+        try:
+            text = json.dumps(record, ensure_ascii=False, default=_plain)
+        except (TypeError, ValueError, RecursionError):
+            text = json.dumps(_spelled(record), ensure_ascii=False)
+        return JSON_RECORD + text.encode("utf-8", "backslashreplace")
 
     def _sealed(self, letters: Sequence[_Letter]) -> pa.RecordBatch:
         known = sorted({letter.subject for letter in letters if letter.subject is not None})
@@ -281,30 +295,8 @@ def _source_of(schema: pa.Schema) -> str | None:
 
 def _records(rows: pa.RecordBatch) -> list[dict[str, Any]]:
     names = [name for name in rows.schema.names if not name.startswith(RESERVED_PREFIX)]
-    columns = [_readable(rows.column(rows.schema.get_field_index(name))) for name in names]
+    columns = [python_values(rows.column(rows.schema.get_field_index(name))) for name in names]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)] or [{}] * rows.num_rows
-
-
-def _readable(column: pa.Array) -> list[Any]:
-    kind = _without_nanoseconds(column.type)
-    values: list[Any] = (column if kind == column.type else column.cast(kind, safe=False)).to_pylist()
-    return values
-
-
-def _without_nanoseconds(kind: pa.DataType) -> pa.DataType:
-    # Python's clocks stop at microseconds, and to_pylist refuses what they would lose.
-    if pa.types.is_timestamp(kind) and kind.unit == "ns":
-        return pa.timestamp("us", kind.tz)
-    if pa.types.is_duration(kind) and kind.unit == "ns":
-        return pa.duration("us")
-    if pa.types.is_time64(kind) and kind.unit == "ns":
-        return pa.time64("us")
-    if pa.types.is_struct(kind):
-        return pa.struct([child.with_type(_without_nanoseconds(child.type)) for child in kind])
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        element = kind.value_field.with_type(_without_nanoseconds(kind.value_type))
-        return pa.list_(element) if pa.types.is_list(kind) else pa.large_list(element)
-    return kind
 
 
 def _without(value: Any, steps: tuple[Step, ...]) -> Any:
@@ -324,3 +316,21 @@ def _plain(value: Any) -> str:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _spelled(value: Any, depth: int = 0) -> Any:
+    """Returns what JSON can hold of a value that it cannot hold as it is."""
+    if depth > DEEPEST:
+        return "…"
+    if isinstance(value, Mapping):
+        return {_word(name): _spelled(each, depth + 1) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled(each, depth + 1) for each in value]
+    if value is None or isinstance(value, bool | float | str):
+        return value
+    return _word(value)
+
+
+def _word(value: Any) -> str:
+    """Returns a value as text; of numbers with more digits than Python prints, the hexadecimal ones."""
+    return hex(value) if isinstance(value, int) and abs(value) >= 1 << 64 else _plain(value)

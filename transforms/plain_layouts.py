@@ -7,13 +7,16 @@ since files and messages carry buffers, not what they show.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .nested_columns import close_list, close_struct, is_list, list_type, open_list, open_struct
+from .nested_columns import Elements, close_list, close_struct, is_list, list_type, open_list, open_struct
 
-__all__ = ["compact", "plain_batch", "plain_schema", "plain_type"]
+__all__ = ["compact", "plain_batch", "plain_schema", "plain_type", "python_values"]
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -57,11 +60,18 @@ def _plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_struct(kind):
         children = [_plain(child, field.type) for child, field in zip(open_struct(column), kind, strict=True)]
         return close_struct(list(kind), children, column)
-    if is_list(kind) and not pa.types.is_fixed_size_list(kind):
+    if is_list(kind):
         # Not by a cast: Arrow 25 loses elements of list views.
-        elements = open_list(column)
+        elements = _all_elements(column) if pa.types.is_fixed_size_list(kind) else open_list(column)
         return close_list(kind.value_field, elements, _plain(elements.values, kind.value_type), column)
     return column.cast(kind)
+
+
+def _all_elements(column: pa.FixedSizeListArray) -> Elements:
+    """Returns the elements without hiding those of a null, which Arrow cannot do to views."""
+    size = column.type.list_size
+    values = column.values.slice(column.offset * size, len(column) * size)
+    return Elements(values=values, lengths=np.full(len(column), size, np.int64))
 
 
 def compact(column: pa.Array) -> pa.Array:
@@ -80,3 +90,48 @@ def compact(column: pa.Array) -> pa.Array:
     if not column.null_count:
         return column
     return column.take(pa.array(np.arange(len(column)), mask=column.is_null().to_numpy(zero_copy_only=False)))
+
+
+def python_values(column: pa.Array) -> list[Any]:
+    """Returns the values of a column as Python has them: nanoseconds cut to microseconds, where Python's clocks stop.
+
+    Instants and durations that those clocks cannot tell come as their numbers.
+    """
+    column = _plain(column, plain_type(column.type))
+    kind = _with_leaves(column.type, _in_microseconds)
+    try:
+        return list((column if kind == column.type else column.cast(kind, safe=False)).to_pylist())
+    except (ValueError, OverflowError):
+        return list(column.cast(_with_leaves(column.type, _as_number), safe=False).to_pylist())
+
+
+def _in_microseconds(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return pa.timestamp("us", kind.tz)
+    if pa.types.is_duration(kind) and kind.unit == "ns":
+        return pa.duration("us")
+    return pa.time64("us") if pa.types.is_time64(kind) else kind
+
+
+def _as_number(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_temporal(kind):
+        return pa.int32() if pa.types.is_time32(kind) or pa.types.is_date32(kind) else pa.int64()
+    return kind
+
+
+def _with_leaves(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """Returns a plain type with its leaves changed; a dictionary of changed leaves becomes a column of them."""
+
+    def changed(field: pa.Field) -> pa.Field:
+        return field.with_type(_with_leaves(field.type, change))
+
+    if pa.types.is_dictionary(kind):
+        words = _with_leaves(kind.value_type, change)
+        return kind if words == kind.value_type else words
+    if pa.types.is_struct(kind):
+        return pa.struct([changed(field) for field in kind])
+    if is_list(kind):
+        return list_type(kind, changed(kind.value_field))
+    if pa.types.is_map(kind):
+        return pa.map_(changed(kind.key_field), changed(kind.item_field), kind.keys_sorted)
+    return change(kind)

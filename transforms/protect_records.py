@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +18,16 @@ import apache_beam as beam
 import pyarrow as pa
 
 from ..schemas.consent import parse_instant
+from ..schemas.errors import ConfigError
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project, read_project
+from ..schemas.record_columns import RESERVED_PREFIX
 from .consent_decision import Decide
 from .failures import guarded
 from .outputs import StageOutputs, refusals, stage_outputs
+from .plain_layouts import python_values
 from .protection import Protect
+from .protection_plan import check_dataset_columns
 from .stage import SharedStage, StageFn, settle_stage
 from .tally import CombineTallies, Tally
 
@@ -99,9 +103,7 @@ class ProtectDicts(beam.PTransform[dict[str, Any], ProtectedDicts]):
         lists = input_or_inputs | "Gather" >> beam.BatchElements(min_batch_size=BATCH_ROWS, max_batch_size=BATCH_ROWS)
         built = stage_outputs(lists, "BuildBatches", _BuildFn(self._shared))
         protected = _protected(built.rows, self._shared, built)
-        rows = protected.rows | "ToDicts" >> beam.FlatMap(lambda batch: batch.to_pylist()).with_output_types(
-            dict[str, Any]
-        )
+        rows = protected.rows | "ToDicts" >> beam.ParDo(_ToDictsFn()).with_output_types(dict[str, Any])
         return ProtectedDicts(rows=rows, dead_letters=protected.dead_letters, tally=protected.tally)
 
 
@@ -115,11 +117,17 @@ class UnusableRecord:
     position: int | None = None
 
 
-def batches_of(records: Sequence[Any]) -> tuple[list[pa.RecordBatch], list[UnusableRecord]]:
+def batches_of(
+    records: Sequence[Any], fits: Callable[[pa.Schema], bool] = lambda schema: True
+) -> tuple[list[pa.RecordBatch], list[UnusableRecord]]:
     """Returns dicts as record batches, and what cannot be one.
 
     Records that contradict each other in a type are told apart by halving: each half gets a schema of its own, and a
     single record that contradicts itself is unusable.
+
+    Args:
+        records: Dicts, and whatever else came.
+        fits: Whether batches of a schema can be protected at all.
     """
     if not records:
         return [], []
@@ -127,13 +135,15 @@ def batches_of(records: Sequence[Any]) -> tuple[list[pa.RecordBatch], list[Unusa
         if all(isinstance(record, dict) for record in records):
             rows = pa.array(records)
             if pa.types.is_struct(rows.type) and rows.type.num_fields:
-                return [pa.RecordBatch.from_struct_array(rows)], []
+                batch = _unreserved(pa.RecordBatch.from_struct_array(rows))
+                if fits(batch.schema):
+                    return [batch], []
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         pass
     if len(records) == 1:
         return [], [_unusable(records[0])]
     middle = len(records) // 2
-    left, right = batches_of(records[:middle]), batches_of(records[middle:])
+    left, right = batches_of(records[:middle], fits), batches_of(records[middle:], fits)
     return left[0] + right[0], left[1] + right[1]
 
 
@@ -146,11 +156,32 @@ def _unusable(record: Any) -> UnusableRecord:
 class _BuildFn(StageFn):
     def process(self, element: Sequence[Any]) -> Iterator[Any]:
         with guarded("build"):
-            batches, unusable = batches_of(element)
+            batches, unusable = batches_of(element, self._fits)
             letters = self.stage.sealer.seal_lines(unusable, None, stage="build") if unusable else None
         yield from batches
         if letters is not None:
             yield from refusals(letters)
+
+    def _fits(self, schema: pa.Schema) -> bool:
+        try:
+            check_dataset_columns(schema, self.stage.dataset, self.stage.config.dataset)
+        except ConfigError:
+            return False
+        return True
+
+
+class _ToDictsFn(beam.DoFn):
+    def process(self, element: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+        with guarded("to dicts"):
+            columns = [python_values(column) for column in element.columns]
+            rows = [dict(zip(element.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
+        yield from rows
+
+
+def _unreserved(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Returns the batch without columns that only the pipeline itself may add."""
+    names = [name for name in batch.schema.names if not name.startswith(RESERVED_PREFIX)]
+    return batch if len(names) == batch.num_columns else batch.select(names)
 
 
 def _shared_stage(project: Project | Path | str, dataset: str, at: int | str | None, with_vault: bool) -> SharedStage:

@@ -108,7 +108,8 @@ def test_text_is_cut_to_a_prefix() -> None:
 
 
 def test_addresses_are_cut_to_networks() -> None:
-    assert coarser(["203.0.113.77", "2001:db8:1:2::5", "::ffff:203.0.113.7", "::1", None, "nowhere"], {"ip_prefix": 24}) == [
+    addresses = ["203.0.113.77", "2001:db8:1:2::5", "::ffff:203.0.113.7", "::1", None, "nowhere"]
+    assert coarser(addresses, {"ip_prefix": 24}) == [
         "203.0.113.0/24", "2001:db8:1::/48", "203.0.113.0/24", "::/48", None, InvalidReason.NOT_AN_IP,
     ]  # fmt: skip
 

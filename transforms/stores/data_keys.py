@@ -48,6 +48,10 @@ class DataKeyTable(Protocol):
         """Adds the key of a day that has none."""
         ...
 
+    def shorten_day_key(self, day: str, expires_at: int, wrapped: bytes) -> None:
+        """Sets an earlier expiry, with the same key wrapped for it."""
+        ...
+
     def remove_day_keys(self, upto: int) -> int:
         """Removes for good the keys that expire at or before an instant, and returns how many."""
         ...
@@ -105,19 +109,32 @@ class DataKeys:
         Raises:
             IntegrityError: The stored key was changed.
         """
-        found = self.find_day_key(day)
+        found = self._stored_day_key(day)
         if found is None:
-            wrapped = self._keys.wrap(self._random(KEY_BYTES), self._bound_day(day, expires_at))
-            self._table.add_day_key(day, expires_at, wrapped)
-            found = self.find_day_key(day)
+            self._table.add_day_key(day, expires_at, self._wrapped_for(day, expires_at, self._random(KEY_BYTES)))
+            found = self._stored_day_key(day)
         if found is None:
             raise IntegrityError(f"data keys: the key of {day} vanished while it was made; run again")
-        return found
+        expiry, key = found
+        if expiry > expires_at:  # a longer time was promised before; the shorter one holds for all
+            self._table.shorten_day_key(day, expires_at, self._wrapped_for(day, expires_at, key))
+        return key
 
     def find_day_key(self, day: str) -> bytes | None:
         """Returns the key of a day, or None where it was never made or is destroyed."""
+        found = self._stored_day_key(day)
+        return None if found is None else found[1]
+
+    def _stored_day_key(self, day: str) -> tuple[int, bytes] | None:
+        """Returns when the key of a day expires, and the key."""
         stored = self._table.day_key(day)
-        return None if stored is None else self._keys.unwrap(stored[1], self._bound_day(day, stored[0]))
+        if stored is None:
+            return None
+        expires_at, wrapped = stored
+        return expires_at, self._keys.unwrap(wrapped, self._bound_day(day, expires_at))
+
+    def _wrapped_for(self, day: str, expires_at: int, key: bytes) -> bytes:
+        return self._keys.wrap(key, self._bound_day(day, expires_at))
 
     def sweep(self, at: int) -> int:
         """Destroys the keys of days that have expired, and returns how many."""

@@ -58,6 +58,14 @@ class SqliteDataKeyTable:
         with self._database.writing() as connection:
             connection.execute("INSERT OR IGNORE INTO day_keys VALUES (?, ?, ?)", (day, expires_at, wrapped))
 
+    def shorten_day_key(self, day: str, expires_at: int, wrapped: bytes) -> None:
+        """Sets an earlier expiry, with the same key wrapped for it."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "UPDATE day_keys SET expires_at = ?, wrapped = ? WHERE day = ? AND expires_at > ?",
+                (expires_at, wrapped, day, expires_at),
+            )
+
     def remove_day_keys(self, upto: int) -> int:
         """Removes for good the keys that expire at or before an instant, and returns how many."""
         with self._database.writing() as connection:

@@ -405,12 +405,16 @@ def test_entries_cannot_be_changed_or_deleted_by_programs(chained: Place) -> Non
 
 
 def rewritten(place: Place, entries: list[bytes]) -> None:
-    """Puts other entries into the ledger, with the whole chain computed anew, as who has no keys could."""
+    """Puts other entries into the ledger, with look-ups and the whole chain made to fit, as who has no keys could."""
     head = START
     with place.raw("ledger") as connection:
+        connection.execute("DELETE FROM entries")
         for position, entry in enumerate(entries, 1):
             head = hashlib.sha256(head + entry).digest()
-            connection.execute("UPDATE entries SET entry = ?, chain = ? WHERE position = ?", (entry, head, position))
+            row = (position, entry[19:35], entry[35:51], entry, head)
+            connection.execute(
+                "INSERT INTO entries (position, event_id, subject, entry, chain) VALUES (?, ?, ?, ?, ?)", row
+            )
 
 
 def test_sealed_parts_cannot_be_exchanged_among_the_events_of_one_subject(place: Place) -> None:
@@ -433,7 +437,7 @@ def test_who_has_no_keys_cannot_write_an_entry(chained: Place) -> None:
         changed[place_of_byte] ^= 1
         rewritten(chained, [entries[0], bytes(changed), *entries[2:]])
         refused(chained, 2)
-    for moved in ([0, 2, 1, 3, 4], [0, 0, 2, 3, 4], [0, 4, 2, 3, 1]):
+    for moved in ([0, 2, 1, 3, 4], [0, 4, 2, 3, 1], [0, 2, 3, 4]):
         rewritten(chained, [entries[number] for number in moved])
         refused(chained, 2)
     rewritten(chained, entries)
@@ -447,8 +451,10 @@ def test_who_has_no_keys_cannot_change_what_one_customer_said(place: Place) -> N
         changed = bytearray(entry)
         changed[place_of_byte] ^= 1
         rewritten(place, [bytes(changed)])
-        with pytest.raises(IntegrityError):
-            place.ledger().events_of("ana")
+        if not 35 <= place_of_byte < 51:  # else it is an event of somebody else, as far as a look-up goes
+            with pytest.raises(IntegrityError):
+                place.ledger().events_of("ana")
+        refused(place, 1)
 
 
 def test_threads_may_read_in_all_ways_at_once(place: Place) -> None:

@@ -365,16 +365,23 @@ def test_programs_that_open_the_same_stores_at_once_all_get_them(tmp_path: Path,
         assert programs.do(place, {"do": "create"}, {"do": "create"}) == [{"opened": 3}] * 2
 
 
+@pytest.mark.parametrize("made", [False, True], ids=["without tables yet", "without a write-ahead log yet"])
 def test_a_store_that_another_program_is_just_making_is_waited_for(
-    opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch, made: bool
 ) -> None:
+    if made:
+        opened().close()
     monkeypatch.setattr(sqlite_database, "PATIENCE_SECONDS", 20.0)
     making = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    making.execute("PRAGMA journal_mode = DELETE").fetchall()
     making.execute("BEGIN IMMEDIATE")
     release = threading.Timer(0.2, lambda: making.execute("ROLLBACK"))
     release.start()
     try:
-        add(opened(), "a")
+        database = opened(create=not made)
     finally:
         release.join()
         making.close()
+    with database.reading() as connection:
+        assert settings(connection)["journal_mode"] == "wal"
+    add(database, "a")
