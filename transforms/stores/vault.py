@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -306,7 +306,8 @@ class Vault:
         keys, times = fresh.entry_keys(), fresh.event_times.tolist()
         stored = self._table.event_times(keys)
         there = np.array([time is not None for time in stored], np.bool_)
-        older = there & (np.array([0 if time is None else time for time in stored], np.int64) < fresh.event_times)
+        stored_times = np.array([0 if time is None else time for time in stored], np.int64)
+        older = there & (stored_times < fresh.event_times)
         permitted = judge.permits_distinct(fresh, ~there | older)
         sealed = self._sealed(fresh, keys, np.flatnonzero(~there & permitted))
         refreshed = np.flatnonzero(older & permitted)
@@ -320,7 +321,8 @@ class Vault:
             written=len(sealed),
             refreshed=len(refreshed),
             present=present,
-            held=fresh.only(held),
+            # What is there may be judged by a later time than this one, which the next need not ask for again.
+            held=replace(fresh, event_times=np.where(there & ~older, stored_times, fresh.event_times)).only(held),
             refused=fresh.only(~held),
         )
 
