@@ -70,8 +70,8 @@ class SqliteDataKeyTable:
         """Removes for good the keys that expire at or before an instant, and returns how many."""
         with self._database.writing() as connection:
             removed = connection.execute("DELETE FROM day_keys WHERE expires_at <= ?", (upto,)).rowcount
-        if removed:
-            self._forget()
+        # Even where nothing was: another program may have been held up by a reader after it removed some.
+        self._forget()
         return removed
 
     def _forget(self) -> None:

@@ -266,6 +266,25 @@ def test_a_sweep_that_a_reader_held_up_is_made_up_for_by_the_next(
     assert left_of([stored], place.at_rest("data_keys")) == 0
 
 
+def test_a_sweep_that_was_held_up_is_made_up_for_by_another_program(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_database, "PATIENCE_SECONDS", 0.05)
+    place.data_keys().keys_for([ANA], create=True)  # stays open, so that closing the others empties nothing
+    sweeping = open_data_keys(place.uri("data_keys"), place.keys)
+    sweeping.day_key(DAY, expires_at=100)
+    ((stored,),) = place.rows("data_keys", "SELECT wrapped FROM day_keys")
+    reader = sqlite3.connect(place.file("data_keys"), isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM day_keys").fetchall()
+    with pytest.raises(StoreError, match="the data_keys is locked by another program"):
+        sweeping.sweep(100)
+    sweeping.close()
+    reader.close()
+    place.data_keys().sweep(100)
+    assert left_of([stored], place.at_rest("data_keys")) == 0
+
+
 # Keys of days
 
 
@@ -277,6 +296,16 @@ def test_a_day_has_one_key_for_all_who_ask(place: Place, data_keys: DataKeys) ->
     assert place.data_keys().day_key(DAY, expires_at=200) == key
     assert place.rows("data_keys", "SELECT day, expires_at FROM day_keys") == [(DAY, 100)]
     assert data_keys.day_key("2026-01-02T00:00:00Z", expires_at=100) != key
+
+
+def test_the_shortest_time_that_was_asked_for_a_day_holds(place: Place, data_keys: DataKeys) -> None:
+    key = data_keys.day_key(DAY, expires_at=100)
+    ((stored,),) = place.rows("data_keys", "SELECT wrapped FROM day_keys")
+    for expires_at, holds in ((100, 100), (50, 50), (70, 50), (49, 49)):
+        assert place.data_keys().day_key(DAY, expires_at=expires_at) == key == data_keys.find_day_key(DAY)
+        assert place.rows("data_keys", "SELECT expires_at FROM day_keys") == [(holds,)]
+    assert (data_keys.sweep(48), data_keys.sweep(49), data_keys.find_day_key(DAY)) == (0, 1, None)
+    assert left_of([stored], place.at_rest("data_keys")) == 0
 
 
 @pytest.mark.parametrize(("at", "left"), [(99, 3), (100, 1), (101, 1), (150, 0)])

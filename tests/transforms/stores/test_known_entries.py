@@ -130,6 +130,27 @@ def test_ids_tell_all_parts_of_a_key_apart_and_are_of_one_process() -> None:
     assert tuple(CandidateIds().of(parts[0])[0].tolist()) != found[0]
 
 
+class NumberedIds(CandidateIds):
+    """Gives ids of which many share a word: tokens are the ids."""
+
+    def of(self, candidates: Candidates) -> Any:
+        words = [token.split() for token in candidates.tokens.to_pylist()]
+        return np.array(words, np.uint64).reshape(-1, 2)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 5)), max_size=20), st.integers(1, 3))
+def test_ids_that_share_a_word_are_different_entries(rows: list[tuple[int, int, int]], portions: int) -> None:
+    model: dict[str, int] = {}
+    for one, two, time in rows:
+        model[f"{one} {two}"] = max(model.get(f"{one} {two}", 0), time)
+    named = [(f"{one} {two}", b"a" * 16, time) for one, two, time in rows]
+    parts = [part_of("card", 1, named[start::portions]) for start in range(portions)]
+    found = distinct(parts, NumberedIds())
+    assert {key.token: time for key, time in zip(found.entry_keys(), found.event_times.tolist(), strict=True)} == model
+    assert len(found) == len(model)
+
+
 @pytest.mark.parametrize(
     "candidates", [[], [part_of("card", 1, [])], [part_of("card", 1, []), part_of("email", 1, [])]]
 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from consentry.transforms.stores.sqlite_database import SqliteDatabase, sqlite_p
 from oracles.store_place import Place
 
 STORES = ["ledger", "access_log", "data_keys", "vault"]
+NOBODY = 65_534
 Open = Callable[..., SqliteDatabase]
 
 
@@ -144,17 +147,36 @@ def test_a_folder_that_cannot_be_made_is_told(opened: Open, tmp_path: Path) -> N
         opened("vault", at=tmp_path / "file" / "store.db")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
-@pytest.mark.parametrize(("of_file", "of_folder"), [(0o000, 0o700), (0o600, 0o500)])
-def test_a_store_without_permission_is_told(opened: Open, path: Path, of_file: int, of_folder: int) -> None:
-    opened().close()
-    path.chmod(of_file)
-    path.parent.chmod(of_folder)
+@contextmanager
+def somebody(path: Path) -> Iterator[None]:
+    """Owner of a file and its folder is somebody who is not root, and that is who we are."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for owned in (path, path.parent):
+        os.chown(owned, NOBODY, NOBODY)
+    os.seteuid(NOBODY)
     try:
-        with pytest.raises(StoreError, match="cannot be"):
-            add(opened(create=False), "a")
+        yield
     finally:
-        path.parent.chmod(0o700)
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize(("of_file", "of_folder"), [(0o000, 0o700), (0o400, 0o700), (0o600, 0o500)])
+def test_a_store_without_permission_is_told(opened: Open, of_file: int, of_folder: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own may be entered by their owner alone
+        path = Path(folder) / "store.db"
+        opened(at=path).close()
+        with somebody(path):
+            path.chmod(of_file)
+            path.parent.chmod(of_folder)
+            try:
+                with pytest.raises(
+                    StoreError, match="the data_keys cannot be opened for writing; check its permissions"
+                ):
+                    add(opened(create=False, at=path), "a")
+            finally:
+                path.parent.chmod(0o700)
 
 
 def test_a_store_cut_off_in_the_middle_is_told(opened: Open, path: Path) -> None:
