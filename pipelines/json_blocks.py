@@ -1,197 +1,242 @@
-"""Finds the lines of a block of JSON Lines, and has Arrow parse those that it can be trusted with.
+"""Has Arrow parse those lines of a block of JSON Lines that it can be trusted with.
 
 Arrow's parser is fast and lenient: it takes several objects on a line, NaN, and bytes that are no UTF-8, stops at a
 NUL, and rounds whole numbers to floats. All that is checked around it. It is always given an explicit schema, for what
 it infers is no good either: text becomes timestamps, long whole numbers become floats, and inference recurses once for
 each level of nesting until the stack ends.
 
-One bad line fails all that are parsed with it. Lines whose value contradicts the type of a column are sorted out by
-a look at their text, others by the row that Arrow complains of or, if it names none, by halving. All this only decides
-who reads a line; what becomes of it does not depend on it.
+One bad line fails all that are parsed with it. Arrow mostly names the row, so the lines behind it are parsed next, and
+those before all of these rows once more together: a block with some bad lines is parsed twice. Lines whose value
+contradicts the type of a column are sorted out by a look at their text, and where nothing is named, by halving. All
+this only decides who reads a line; what becomes of it does not depend on it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from .json_quoting import quoted, text_columns
 from .json_records import EXACT_IN_FLOAT
-from .text_blocks import is_utf8
+from .line_tables import Bools, LineTable, Longs
 
-__all__ = ["BY_LINE", "LineTable", "Longs", "count_lines", "lines_of", "parsed_parts"]
+__all__ = ["BY_LINE", "Part", "parsed_parts"]
 
 BY_LINE = 64
 """So many lines are left to be read one by one rather than divided again."""
 
+NEAR = 16
+"""Where bad lines are closer together, asking Arrow again costs more than looking at them."""
+
 PART_LINES = 1024
-"""Among so many lines the bad ones are looked for one after the other."""
+"""Among so many lines the bad ones are looked for by halving."""
 
-BLANK = b" \t\r"
-NEWLINE, RETURN, OPEN, CLOSE = b"\n\r{}"
-
-Longs = np.ndarray[Any, np.dtype[np.int64]]
-Bools = np.ndarray[Any, np.dtype[np.bool_]]
-
-_CONFLICT = re.compile(r"Column\(.*/([^/\[\]]+)\) changed from (?!null)\w+ to (\w+) in row")
+_CONFLICT = re.compile(r"Column\(.*/([^/\[\]]+)\) changed from (?!null)(\w+) to (\w+) in row")
 _ROW = re.compile(r"in row ([0-9]{1,9})$")
+_NUMBER = re.compile(r"Failed to convert JSON to \w+, couldn't parse:([-+.0-9eE]+)$")
 _BEGINS = {"number": rb"[-0-9]", "string": rb'"', "boolean": rb"[tf]", "array": rb"\[", "object": rb"\{"}
 
 
 @dataclass(frozen=True, slots=True)
-class LineTable:
-    """The lines of a block that are not blank.
+class Part:
+    """Some lines of a block.
 
     Attributes:
-        data: The block.
-        starts: First byte of each.
-        ends: Behind its last byte, without the end of the line.
-        numbers: Line numbers.
-        sound: Whether it is UTF-8 without NUL between braces; what is not is no record.
+        places: In the table of lines, ascending.
+        rows: One for each line; None where each needs a look of its own.
+        quoted: By the name of a column of text, the places of lines whose value is a whole number; also of lines that
+            are not in this part.
     """
 
-    data: bytes
-    starts: Longs
-    ends: Longs
-    numbers: Longs
-    sound: Bools
-
-    def raw(self, place: int) -> bytes:
-        """Returns the bytes of a line."""
-        return self.data[self.starts[place] : self.ends[place]]
-
-    def joined(self, places: Longs) -> pa.Buffer:
-        """Returns the bytes of some lines, in ascending order, with their ends."""
-        first, last = places[0], places[-1]
-        if last - first + 1 == len(places):
-            return pa.py_buffer(memoryview(self.data)[self.starts[first] : self.ends[last]])
-        bounds = zip(self.starts[places].tolist(), self.ends[places].tolist(), strict=True)
-        return pa.py_buffer(b"\n".join([self.data[start:end] for start, end in bounds]))
+    places: Longs
+    rows: pa.RecordBatch | None
+    quoted: Mapping[str, Longs]
 
 
-def count_lines(data: bytes) -> int:
-    """Returns the number of lines, the last of which may have no end."""
-    return data.count(b"\n") + (not data.endswith(b"\n"))
-
-
-def lines_of(data: bytes, first: int) -> LineTable:
-    """Returns the lines of a block that are not blank.
-
-    Args:
-        data: Whole lines, not empty.
-        first: Number of the first one.
-    """
-    octets = np.frombuffer(data, np.uint8)
-    stops = np.flatnonzero(octets == NEWLINE)
-    if not data.endswith(b"\n"):
-        stops = np.append(stops, len(data))
-    starts = np.concatenate([[0], stops[:-1] + 1])
-    ends = stops - ((stops > starts) & (octets[stops - 1] == RETURN))
-    filled = ends > starts
-    # An empty line has no first or last byte of its own; what is looked at instead is masked.
-    sound = filled & (octets[np.minimum(starts, len(data) - 1)] == OPEN) & (octets[ends - 1] == CLOSE)
-    _look_closer(data, starts, ends, filled, sound)
-    numbers = np.arange(first, first + len(starts))
-    return LineTable(data, starts[filled], ends[filled], numbers[filled], sound[filled])
-
-
-def _look_closer(data: bytes, starts: Longs, ends: Longs, filled: Bools, sound: Bools) -> None:
-    """Corrects ``filled`` and ``sound`` for lines with space around their text, and for bytes that are no text."""
-    for place in np.flatnonzero(filled & ~sound):
-        text = data[starts[place] : ends[place]].strip(BLANK)
-        filled[place] = bool(text)
-        sound[place] = text.startswith(b"{") and text.endswith(b"}")
-    if b"\0" in data or not is_utf8(data):
-        for place in np.flatnonzero(sound):
-            text = data[starts[place] : ends[place]]
-            sound[place] = text.isascii() or is_utf8(text)
-            sound[place] &= b"\0" not in text
-
-
-def parsed_parts(lines: LineTable, schema: Callable[[], pa.Schema]) -> Iterator[tuple[Longs, pa.RecordBatch | None]]:
-    """Yields the sound lines in parts: their places, with their rows, or with None where each needs a look of its own.
+def parsed_parts(lines: LineTable, schema: Callable[[], pa.Schema]) -> Iterator[Part]:
+    """Yields all sound lines in parts.
 
     Args:
         lines: Of one block.
         schema: Gives the schema for the next part.
     """
-    parts = [np.flatnonzero(lines.sound)]
-    while parts:
-        places = parts.pop()
-        if not len(places):
-            continue
-        rows = _parsed(lines, places, schema())
+    search = _Search(lines)
+    while (places := search.next_lines()) is not None:
+        current = schema()
+        rows = _parsed(search.text_for(current).span(places), len(places), current)
         if isinstance(rows, pa.RecordBatch):
-            yield places, rows
+            search.done(places)
+            yield Part(places, rows, search.quoted)
             continue
-        alone, rest = _sorted_out(lines, places, rows)
-        parts += rest
+        alone = search.sort_out(places, rows, current)
         if len(alone):
-            yield alone, None
+            search.done(alone)
+            yield Part(alone, None, {})
 
 
-def _sorted_out(lines: LineTable, places: Longs, complaint: str) -> tuple[Longs, list[Longs]]:
-    """Returns which of some lines need a look of their own, and parts of the others, the first one last."""
-    if len(places) <= BY_LINE:
-        return places, []
-    odd = _contradicting(lines, places, complaint)
-    if len(odd):
-        return odd, [np.setdiff1d(places, odd, assume_unique=True)]
-    if len(places) > PART_LINES:
-        return places[:0], [places[at : at + PART_LINES] for at in range(0, len(places), PART_LINES)][::-1]
-    row = _ROW.search(complaint)
-    if row is None or int(row[1]) >= len(places):
-        return places[:0], [places[len(places) // 2 :], places[: len(places) // 2]]
-    at = int(row[1])
-    if at < BY_LINE // 4:  # where bad lines are close together, asking again costs more than looking
-        return places[:BY_LINE], [places[BY_LINE:]]
-    return places[at : at + 1], [places[at + 1 :], places[:at]]
+@dataclass(frozen=True, slots=True)
+class _Complaint:
+    """Why Arrow's rows of some lines cannot be used: its words, or which of the rows."""
+
+    words: str = ""
+    rows: Longs | None = None
 
 
-def _parsed(lines: LineTable, places: Longs, schema: pa.Schema) -> pa.RecordBatch | str:
-    """Returns the rows of some lines, or what Arrow complains of.
+@dataclass(slots=True)
+class _Search:
+    """Narrows down which lines of a block need a look of their own.
+
+    Attributes:
+        lines: As they are.
+        text: As Arrow is given them: lines that are done with are blank, so that others need not be joined again.
+        quoted: As in ``Part``.
+        left: Whether a line is not done with.
+        waiting: Lines to be parsed, the next ones last.
+        passed: Lines that Arrow went over before it complained of another.
+        walking: Whether the rows that Arrow names are believed. Several objects on a line shift them, so that lines
+            that passed may fail all the same; then they are halved.
+    """
+
+    lines: LineTable
+    text: LineTable = field(init=False)
+    quoted: dict[str, Longs] = field(default_factory=dict)
+    left: Bools = field(init=False)
+    waiting: list[Longs] = field(init=False)
+    passed: list[Longs] = field(default_factory=list)
+    walking: bool = True
+
+    def __post_init__(self) -> None:
+        self.text = self.lines
+        self.left = self.lines.sound.copy()
+        self.waiting = [np.flatnonzero(self.left)]
+        self._blank(~self.left)
+
+    def next_lines(self) -> Longs | None:
+        """Returns the places of lines that are to be parsed together; None at the end."""
+        while self.waiting:
+            places = self.waiting.pop()
+            if len(places):
+                return places
+        if not self.passed:
+            return None
+        places, self.passed, self.walking = np.sort(np.concatenate(self.passed)), [], False
+        return places if len(places) else None
+
+    def text_for(self, schema: pa.Schema) -> LineTable:
+        """Returns the lines, quoted as the schema allows, which may have got another column of the name since."""
+        if self.quoted and not self.quoted.keys() <= text_columns(schema):
+            self.text, self.quoted = self.lines, {}
+            self._blank(~self.left)
+        return self.text
+
+    def done(self, places: Longs) -> None:
+        """Takes lines out of those that are parsed."""
+        self.left[places] = False
+        if self.left.any():
+            self._blank(places)
+
+    def _blank(self, which: Longs | Bools) -> None:
+        starts, ends = self.text.starts[which].tolist(), self.text.ends[which].tolist()
+        if not starts:
+            return
+        data = self.text.data
+        if not isinstance(data, bytearray):
+            data = bytearray(data)
+            self.text = replace(self.text, data=data)
+        for start, end in zip(starts, ends, strict=True):
+            data[start:end] = b" " * (end - start)
+
+    def sort_out(self, places: Longs, complaint: _Complaint, schema: pa.Schema) -> Longs:
+        """Divides lines that could not be parsed together, and returns which of them need a look of their own."""
+        if self._quote(complaint.words, schema):
+            self.waiting.append(places)
+            return places[:0]
+        odd = self._odd(places, complaint)
+        if len(odd):
+            self.waiting.append(np.setdiff1d(places, odd, assume_unique=True))
+            return odd
+        named = _ROW.search(complaint.words) if self.walking else None
+        if named is not None and int(named[1]) < len(places):
+            return self._walk(places, int(named[1]))
+        if len(places) <= BY_LINE:
+            return places
+        size = PART_LINES if len(places) > PART_LINES else (len(places) + 1) // 2
+        self.waiting += [places[at : at + size] for at in range(0, len(places), size)][::-1]
+        return places[:0]
+
+    def _walk(self, places: Longs, row: int) -> Longs:
+        if row < NEAR:
+            self.waiting.append(places[BY_LINE:])
+            return places[:BY_LINE]
+        self.passed.append(places[:row])
+        self.waiting.append(places[row + 1 :])
+        return places[row : row + 1]
+
+    def _quote(self, words: str, schema: pa.Schema) -> bool:
+        """Quotes the whole numbers that Arrow found in a column of text; returns False where that cannot be done."""
+        found = _CONFLICT.search(words)
+        if found is None or found[2] != "string" or found[3] != "number" or found[1] in self.quoted:
+            return False
+        if found[1] not in text_columns(schema):
+            return False
+        self.text, self.quoted[found[1]] = quoted(self.text, found[1])
+        return True
+
+    def _odd(self, places: Longs, complaint: _Complaint) -> Longs:
+        """Returns the lines that seem to hold what is complained of, if the complaint says so of more than one."""
+        if complaint.rows is not None:
+            return places[complaint.rows]
+        if found := _CONFLICT.search(complaint.words):
+            if found[3] not in _BEGINS:
+                return places[:0]
+            pattern = rb'"%b"[ \t]*:[ \t]*%b' % (re.escape(found[1].encode()), _BEGINS[found[3]])
+        elif found := _NUMBER.search(complaint.words):
+            pattern = rb"(?<![-+.0-9eE])%b(?![-+.0-9eE])" % re.escape(found[1].encode())
+        else:
+            return places[:0]
+        hits = np.array([hit.start() for hit in re.finditer(pattern, self.text.span(places))], np.int64)
+        odd = np.intersect1d(self.text.places_of(hits + self.text.starts[places[0]]), places)
+        # Other columns have that name or number, too.
+        return odd if len(odd) <= max(len(places) // 2, 1) else odd[:0]
+
+
+def _parsed(text: memoryview, count: int, schema: pa.Schema) -> pa.RecordBatch | _Complaint:
+    """Returns the rows of ``count`` lines, between which others may be blank, or what is wrong with them.
 
     Each line is between braces, and a line break in a string is no JSON; so as many rows as lines are one on each.
     """
-    data = lines.joined(places)
     try:
         table = pj.read_json(
-            pa.BufferReader(data),
-            pj.ReadOptions(use_threads=False, block_size=len(data) + 1),
+            pa.BufferReader(text),
+            pj.ReadOptions(use_threads=False, block_size=len(text) + 1),
             pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
         )
     except pa.ArrowInvalid as error:
-        return str(error)
+        return _Complaint(str(error))
     except UnicodeDecodeError:
-        return ""
-    if table.num_rows != len(places):
-        return ""
+        return _Complaint()
+    if table.num_rows != count:
+        return _Complaint()
     rows = pa.RecordBatch.from_struct_array(table.to_struct_array().combine_chunks())
-    return rows if all(_is_exact(column) for column in rows.columns) else ""
+    inexact = np.unique(np.concatenate([np.empty(0, np.int64), *map(_inexact, rows.columns)]))
+    return _Complaint(rows=inexact) if len(inexact) else rows
 
 
-def _contradicting(lines: LineTable, places: Longs, complaint: str) -> Longs:
-    """Returns the lines that seem to hold what Arrow complains of: another kind of value under the name of a column."""
-    found = _CONFLICT.search(complaint)
-    if found is None or found[2] not in _BEGINS:
-        return places[:0]
-    pattern = re.compile(rb'"%b"[ \t]*:[ \t]*%b' % (re.escape(found[1].encode()), _BEGINS[found[2]]))
-    start, end = int(lines.starts[places[0]]), int(lines.ends[places[-1]])
-    hits = np.array([hit.start() for hit in pattern.finditer(lines.data, start, end)], np.int64)
-    return np.intersect1d(np.searchsorted(lines.starts, hits, side="right") - 1, places)
-
-
-def _is_exact(column: pa.Array) -> bool:
-    """Whether no float is so large that a whole number may have been rounded, nor no number at all."""
+def _inexact(column: pa.Array) -> Longs:
+    """Returns the rows with a float so large that a whole number may have been rounded, or that is no number at all."""
     kind = column.type
-    if pa.types.is_struct(kind):
-        return all(_is_exact(column.field(place)) for place in range(kind.num_fields))
+    if pa.types.is_struct(kind) and kind.num_fields:
+        return np.concatenate([_inexact(column.field(place)) for place in range(kind.num_fields)])
     if pa.types.is_list(kind):
-        return _is_exact(column.values)
-    return not pa.types.is_floating(kind) or pc.all(pc.less(pc.abs(column), float(EXACT_IN_FLOAT))).as_py() is not False
+        parents: Longs = pc.list_parent_indices(column).to_numpy()
+        return parents[_inexact(column.flatten())]
+    if not pa.types.is_floating(kind):
+        return np.empty(0, np.int64)
+    exact = pc.less(pc.abs(column), float(EXACT_IN_FLOAT))
+    return np.flatnonzero(~exact.fill_null(True).to_numpy(zero_copy_only=False))

@@ -3,6 +3,9 @@
 ``plan_json`` goes over all records first, so that a field that appears late, or a type that most records contradict,
 is known before the first row leaves. Both passes give a block to ``json_blocks``; lines that do not pass there are left
 to ``json_records``, whose word counts. So a good row of a bad block is kept, and both ways give equal values.
+
+The type that most values of a path have decides about its column. A column of text takes whole numbers as they are
+spelled, for nothing is lost; every other value of another type has its line rejected.
 """
 
 from __future__ import annotations
@@ -16,13 +19,17 @@ import numpy as np
 import pyarrow as pa
 
 from ..schemas.errors import InputError, RunError
-from .json_blocks import LineTable, Longs, count_lines, lines_of, parsed_parts
-from .json_records import Check, JsonFault, checker, load_record
+from .json_blocks import parsed_parts
+from .json_records import JsonFault, load_record, record_fitter
 from .json_types import MAX_PATHS, JsonTypes
+from .line_tables import LineTable, Longs, count_lines, lines_of
 from .splits import FilePlan, InputFile, ReadBatch, RejectedLine, Split, check_unchanged, joined, read_batch
-from .text_blocks import RANGE_BYTES, TextBlock, line_blocks, line_ranges, open_stream
+from .text_blocks import BOM, RANGE_BYTES, InputStream, TextBlock, chunks, line_blocks, line_ranges, open_stream
 
 __all__ = ["plan_json", "read_json"]
+
+PEEK_BYTES = 2**16
+"""Of the beginning of a file, to see whether it is one document."""
 
 LINES_OF_RANGE = 2**40
 """More lines than any part of a file has, to number the lines of all parts in their order."""
@@ -36,7 +43,7 @@ def plan_json(files: Sequence[InputFile], pool: Executor) -> list[FilePlan]:
         pool: Threads; Arrow's parser lets them run side by side.
 
     Raises:
-        InputError: A file cannot be read, or has too many different fields.
+        InputError: A file cannot be read, is one array or object, or has too many different fields.
     """
     ranges = [each for found in pool.map(_ranges, files) for each in found]
     types = JsonTypes()
@@ -58,8 +65,28 @@ def plan_json(files: Sequence[InputFile], pool: Executor) -> list[FilePlan]:
 
 def _ranges(file: InputFile) -> list[tuple[InputFile, int, int | None]]:
     with open_stream(file, InputError) as stream:
+        if file.uri.lower().removesuffix(".gz").endswith(".json"):
+            _check_lines(stream)
         found = line_ranges(stream, None if file.gzipped else file.size, RANGE_BYTES)
     return [(file, start, end) for start, end in found]
+
+
+def _check_lines(stream: InputStream) -> None:
+    """Refuses a file that is one array or one object over several lines, as those called ``.json`` may be.
+
+    An array alone on the first line may be a stray record, if there are other lines.
+    """
+    text = b"".join(chunks(stream, 0, PEEK_BYTES)).removeprefix(BOM).strip()
+    first, _, rest = text.partition(b"\n")
+    if first.startswith(b"[") and not (rest and load_record(first.strip()) is JsonFault.NOT_AN_OBJECT):
+        holds, how = "an array", "jq -c '.[]'"
+    elif first.strip() == b"{" and rest:
+        holds, how = "an object over several lines", "jq -c ."
+    else:
+        return
+    raise InputError(
+        f"{stream.file.name}: holds {holds}, and not JSON Lines; write one object on each line, for instance with {how}"
+    )
 
 
 def _check_paths(types: JsonTypes, file: InputFile) -> None:
@@ -92,11 +119,12 @@ def _survey(part: tuple[InputFile, int, int | None], number: int) -> _Survey:
 
 
 def _survey_lines(types: JsonTypes, lines: LineTable, file: InputFile) -> None:
-    for places, rows in parsed_parts(lines, types.arrow_schema):
-        if rows is not None:
-            types.add_rows(rows, int(lines.numbers[places[0]]))
+    for part in parsed_parts(lines, types.arrow_schema):
+        if part.rows is not None:
+            quoted = {name: np.isin(part.places, places) for name, places in part.quoted.items()}
+            types.add_rows(part.rows, lines.numbers[part.places], quoted)
             continue
-        for place in places:
+        for place in part.places:
             record = load_record(lines.raw(place))
             if not isinstance(record, JsonFault):
                 types.add(record, int(lines.numbers[place]))
@@ -129,7 +157,7 @@ class _Parser:
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
         self._struct = pa.struct(list(schema))
-        self._check: Check = checker(self._struct)
+        self._fitted = record_fitter(schema)
 
     def read(self, block: TextBlock, first: int) -> tuple[pa.RecordBatch, Longs, list[RejectedLine]]:
         """Returns rows, their positions, and the rejected lines."""
@@ -140,12 +168,12 @@ class _Parser:
         batches: list[pa.RecordBatch] = []
         numbers: list[Longs] = []
         alone = [np.flatnonzero(~lines.sound)]
-        for places, rows in parsed_parts(lines, lambda: self._schema):
-            if rows is None:
-                alone.append(places)
+        for part in parsed_parts(lines, lambda: self._schema):
+            if part.rows is None:
+                alone.append(part.places)
             else:
-                batches.append(rows)
-                numbers.append(lines.numbers[places])
+                batches.append(part.rows)
+                numbers.append(lines.numbers[part.places])
         records, positions, rejected = self._one_by_one(lines, np.sort(np.concatenate(alone)))
         rows = joined([*batches, self._rows(records)], self._schema)
         return *_in_order(rows, np.concatenate([*numbers, positions])), rejected
@@ -157,10 +185,12 @@ class _Parser:
             record = load_record(raw)
             if isinstance(record, JsonFault):
                 rejected.append(RejectedLine(position=number, reason=record.value, raw=raw))
-            elif (fault := self._check(record)) is not None:
-                rejected.append(RejectedLine(position=number, reason=fault.value, raw=raw, parsed=record))
+                continue
+            fitted = self._fitted(record)
+            if isinstance(fitted, JsonFault):
+                rejected.append(RejectedLine(position=number, reason=fitted.value, raw=raw, parsed=record))
             else:
-                records.append(record)
+                records.append(fitted)
                 positions.append(number)
         return records, np.array(positions, np.int64), rejected
 

@@ -1,13 +1,14 @@
 """Reads single lines of JSON strictly, and tells in a word why one cannot become a record.
 
 The standard is RFC 8259, with unique keys at every depth (section 4 leaves them open), without lone surrogates, and
-with numbers that a column can hold exactly.
+with numbers that a column can hold exactly. A column of text takes whole numbers, too, as they are spelled.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, NoReturn
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from ..schemas.record_columns import RESERVED_PREFIX
 
-__all__ = ["MAX_DEPTH", "JsonFault", "checker", "load_record"]
+__all__ = ["EXACT_IN_FLOAT", "MAX_DEPTH", "Digits", "JsonFault", "load_record", "record_fitter"]
 
 MAX_DEPTH = 64
 """Levels of lists and objects in a record, itself included."""
@@ -39,7 +40,14 @@ class JsonFault(StrEnum):
     TOO_LONG = "line_too_long"
 
 
-Check = Callable[[Any], JsonFault | None]
+Record = dict[str, Any]
+Fit = Callable[[Any], Any]
+
+
+class Digits(str):
+    """A whole number as spelled, where an integer of 64 bits would not give the spelling back: a longer one, or -0."""
+
+    __slots__ = ()
 
 
 class _FaultError(Exception):
@@ -48,25 +56,34 @@ class _FaultError(Exception):
         self.fault = fault
 
 
-def load_record(line: bytes) -> dict[str, Any] | JsonFault:
+def load_record(line: bytes) -> Record | JsonFault:
     """Returns the object on a line without its reserved keys, or what is wrong with it.
 
-    >>> load_record(b'{"a": 1}')
-    {'a': 1}
+    Whole numbers are ``int`` or ``Digits``, so that none has lost a digit.
+
+    >>> load_record(b'{"a": 1, "b": 11111111111111111111}')
+    {'a': 1, 'b': '11111111111111111111'}
     >>> load_record(b'{"a": 1, "a": 2}')
     <JsonFault.DUPLICATE_KEY: 'duplicate_key'>
     """
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
-        return _fault_of(line)
+        value = _without_orjson(line)
+        if isinstance(value, JsonFault):
+            return value
     if not isinstance(value, dict):
         return JsonFault.NOT_AN_OBJECT
     walk = _Walk()
     if not walk.into(value, MAX_DEPTH):
         return JsonFault.TOO_DEEP
-    # orjson keeps the last of several equal keys and turns long whole numbers into floats.
-    if walk.large or line.count(b'":') != walk.keys or any(mark in line for mark in _AFTER_STRING):
+    # orjson keeps the last of several equal keys, turns long whole numbers into floats, and -0 into 0.
+    if (
+        walk.large
+        or line.count(b'":') != walk.keys
+        or any(mark in line for mark in _AFTER_STRING)
+        or (b"-0" in line and _MINUS_ZERO.search(line))
+    ):
         try:
             value = dict(_strictly(line))
         except _FaultError as error:
@@ -78,6 +95,7 @@ def load_record(line: bytes) -> dict[str, Any] | JsonFault:
 
 _RESERVED = RESERVED_PREFIX.encode()
 _AFTER_STRING = (b'" ', b'"\t', b'"\r')
+_MINUS_ZERO = re.compile(rb"-0[ \t\r]*[,}\]]")
 _LARGE = float(2**63)
 
 
@@ -112,18 +130,18 @@ def _strictly(line: bytes) -> Any:
     return _DECODER.decode(line.decode())
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> Record:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise _FaultError(JsonFault.DUPLICATE_KEY)
     return found
 
 
-def _whole(text: str) -> int:
-    value = int(text) if len(text) <= 20 else INT_HIGH + 1
-    if not INT_LOW <= value <= INT_HIGH:
-        raise _FaultError(JsonFault.OUT_OF_RANGE)
-    return value
+def _whole(text: str) -> int | Digits:
+    if text == "-0" or len(text) > 20:
+        return Digits(text)
+    value = int(text)
+    return value if INT_LOW <= value <= INT_HIGH else Digits(text)
 
 
 def _real(text: str) -> float:
@@ -140,65 +158,133 @@ def _no_constant(_: str) -> NoReturn:
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_whole, parse_float=_real, parse_constant=_no_constant)
 
 
-def _fault_of(line: bytes) -> JsonFault:
-    """Returns why orjson does not take a line."""
+def _without_orjson(line: bytes) -> Any | JsonFault:
+    """Returns the value on a line that orjson does not take, or what is wrong with it."""
     try:
         line.decode()
     except UnicodeDecodeError:
         return JsonFault.INVALID_UTF8
     try:
-        _strictly(line)
+        value = _strictly(line)
     except RecursionError:
         return JsonFault.TOO_DEEP
     except _FaultError as error:
         return error.fault
     except ValueError:
         return JsonFault.INVALID_JSON
-    # Python takes lone surrogates, and goes deeper than orjson before it gives up.
-    return JsonFault.TOO_DEEP if max(line.count(b"["), line.count(b"{")) > MAX_DEPTH else JsonFault.INVALID_JSON
+    # Python takes whole numbers of any length, and so does this; but lone surrogates and more levels, too.
+    try:
+        orjson.loads(_MANY_DIGITS.sub(b"0", line))
+    except orjson.JSONDecodeError:
+        return JsonFault.TOO_DEEP if max(line.count(b"["), line.count(b"{")) > MAX_DEPTH else JsonFault.INVALID_JSON
+    return value
 
 
-def checker(kind: pa.DataType) -> Check:
-    """Returns a function that tells why a value of ``json`` does not fit a column of this type; None where it fits."""
+_MANY_DIGITS = re.compile(rb"[0-9]{300,}")
+
+
+def record_fitter(columns: pa.Schema) -> Callable[[Record], Record | JsonFault]:
+    """Returns a function that gives records as ``pyarrow.array`` takes them for some columns, or tells why it cannot.
+
+    >>> fitted = record_fitter(pa.schema([("id", pa.string())]))
+    >>> fitted({"id": 17}), fitted({"id": 1.5})
+    ({'id': '17'}, <JsonFault.WRONG_TYPE: 'wrong_type'>)
+    """
+    fit = _struct_fit(columns)
+
+    def fitted(record: Record) -> Record | JsonFault:
+        try:
+            found: Record = fit(record)
+        except _FaultError as error:
+            return error.fault
+        return found
+
+    return fitted
+
+
+def _fit_of(kind: pa.DataType) -> Fit:
     if pa.types.is_struct(kind):
-        return _struct_check({field.name: checker(field.type) for field in kind})
+        return _struct_fit(kind)
     if pa.types.is_list(kind):
-        return _list_check(checker(kind.value_type))
-    if pa.types.is_floating(kind):
-        return _float_check
-    exact = {pa.string(): str, pa.int64(): int, pa.bool_(): bool}.get(kind, type(None))
-    return lambda value: None if value is None or type(value) is exact else JsonFault.WRONG_TYPE
+        return _list_fit(kind.value_type)
+    return _FITS.get(kind, _as_nothing)
 
 
-def _struct_check(children: dict[str, Check]) -> Check:
-    def check(value: Any) -> JsonFault | None:
+_EXACT = {pa.string(): str, pa.int64(): int, pa.float64(): float, pa.bool_(): bool}
+
+
+def _struct_fit(fields: pa.Schema | pa.StructType) -> Fit:
+    # Most values are of the type that needs no more than a look.
+    columns = {field.name: (_EXACT.get(field.type), _fit_of(field.type)) for field in fields}
+
+    def fit(value: Any) -> Any:
         if value is None:
             return None
-        if type(value) is not dict:
-            return JsonFault.WRONG_TYPE
+        if type(value) is not dict or not value.keys() <= columns.keys():
+            raise _FaultError(JsonFault.WRONG_TYPE)
+        fitted = {}
         for name, child in value.items():
-            fault = children[name](child) if name in children else JsonFault.WRONG_TYPE
-            if fault is not None:
-                return fault
-        return None
+            exact, fit_child = columns[name]
+            fitted[name] = child if type(child) is exact else fit_child(child)
+        return fitted
 
-    return check
+    return fit
 
 
-def _list_check(element: Check) -> Check:
-    def check(value: Any) -> JsonFault | None:
+def _list_fit(element: pa.DataType) -> Fit:
+    fit_child = _fit_of(element)
+
+    def fit(value: Any) -> Any:
         if value is None:
             return None
         if type(value) is not list:
-            return JsonFault.WRONG_TYPE
-        return next((fault for child in value if (fault := element(child)) is not None), None)
+            raise _FaultError(JsonFault.WRONG_TYPE)
+        return [fit_child(child) for child in value]
 
-    return check
+    return fit
 
 
-def _float_check(value: Any) -> JsonFault | None:
+def _as_text(value: Any) -> str | None:
+    if value is None or type(value) is str:
+        return value
+    if type(value) is int or type(value) is Digits:
+        return str(value)
+    raise _FaultError(JsonFault.WRONG_TYPE)
+
+
+def _as_integer(value: Any) -> int | None:
+    if value is None or type(value) is int:
+        return value
+    if type(value) is not Digits:
+        raise _FaultError(JsonFault.WRONG_TYPE)
+    if value != "-0":
+        raise _FaultError(JsonFault.OUT_OF_RANGE)
+    return 0
+
+
+def _as_float(value: Any) -> float | None:
     if value is None or type(value) is float:
-        return None
-    if type(value) is not int:
-        return JsonFault.WRONG_TYPE
-    return None if -EXACT_IN_FLOAT <= value <= EXACT_IN_FLOAT else JsonFault.OUT_OF_RANGE
+        return value
+    if type(value) is int and -EXACT_IN_FLOAT <= value <= EXACT_IN_FLOAT:
+        return value
+    if type(value) is not int and type(value) is not Digits:
+        raise _FaultError(JsonFault.WRONG_TYPE)
+    if value != "-0":
+        raise _FaultError(JsonFault.OUT_OF_RANGE)
+    return -0.0
+
+
+def _as_boolean(value: Any) -> bool | None:
+    if value is None or type(value) is bool:
+        return value
+    raise _FaultError(JsonFault.WRONG_TYPE)
+
+
+def _as_nothing(value: Any) -> None:
+    if value is not None:
+        raise _FaultError(JsonFault.WRONG_TYPE)
+
+
+_FITS: dict[pa.DataType, Fit] = {
+    pa.string(): _as_text, pa.int64(): _as_integer, pa.float64(): _as_float, pa.bool_(): _as_boolean,
+}  # fmt: skip

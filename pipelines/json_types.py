@@ -2,16 +2,21 @@
 
 Whole and other numbers are ``int64`` and ``float64``; text stays text, whatever it looks like. Where records
 contradict each other, the type that most values have wins, among equals the one seen first. A path without a value
-is null.
+is null. Whole numbers count as numbers also where a column of text will take them, so that what the majority is does
+not depend on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+
+from .json_records import Digits
+from .line_tables import Bools, Longs
 
 __all__ = ["MAX_PATHS", "JsonTypes"]
 
@@ -32,6 +37,7 @@ class JsonKind(StrEnum):
 _KIND_OF = {
     str: JsonKind.TEXT,
     int: JsonKind.NUMBER,
+    Digits: JsonKind.NUMBER,
     float: JsonKind.NUMBER,
     bool: JsonKind.BOOLEAN,
     dict: JsonKind.OBJECT,
@@ -58,39 +64,58 @@ class JsonTypes:
         """Counts a value that stands on ``line``, and what is in it."""
         if value is None:
             return
-        kind = _KIND_OF[type(value)]
-        self._count(kind, 1, line)
-        if kind is JsonKind.OBJECT:
+        kind = type(value)
+        self._count(_KIND_OF[kind], 1, line)
+        if kind is dict:
             for name, child in value.items():
                 self._field(name).add(child, line)
-        elif kind is JsonKind.LIST:
+        elif kind is list:
             element = self._elements()
             for child in value:
                 element.add(child, line)
-        elif type(value) is float:
+        elif kind is float:
             self._real = True
 
-    def add_rows(self, rows: pa.RecordBatch, line: int) -> None:
-        """Counts rows of ``arrow_type``, the first of which stands on ``line``."""
-        self._count(JsonKind.OBJECT, rows.num_rows, line)
-        for place, name in enumerate(rows.schema.names):
-            self._field(name)._add_column(rows.column(place), line)
+    def add_rows(self, rows: pa.RecordBatch, lines: Longs, quoted: Mapping[str, Bools]) -> None:
+        """Counts rows of ``arrow_type``.
 
-    def _add_column(self, column: pa.Array, line: int) -> None:
-        values = len(column) - column.null_count
+        Args:
+            rows: As parsed.
+            lines: On which line each stands, ascending.
+            quoted: By the name of a column of text, the rows whose value there is a whole number.
+        """
+        self._count(JsonKind.OBJECT, rows.num_rows, int(lines[0]))
+        for place, name in enumerate(rows.schema.names):
+            self._field(name)._add_column(rows.column(place), lines, quoted.get(name), quoted)
+
+    def _add_column(self, column: pa.Array, lines: Longs, numbers: Bools | None, quoted: Mapping[str, Bools]) -> None:
         kind = column.type
-        if not values or pa.types.is_null(kind):
+        if column.null_count == len(column) or pa.types.is_null(kind):
             return
+        if numbers is not None:
+            self._count_where(JsonKind.NUMBER, numbers, lines)
+            self._count_where(JsonKind.TEXT, column.is_valid().to_numpy(zero_copy_only=False) & ~numbers, lines)
+            return
+        self._count_column(_kind_of_column(kind), column, lines)
         if pa.types.is_struct(kind):
-            self._count(JsonKind.OBJECT, values, line)
             for place, field in enumerate(kind):
-                self._field(field.name)._add_column(column.field(place), line)
+                self._field(field.name)._add_column(column.field(place), lines, quoted.get(field.name), quoted)
         elif pa.types.is_list(kind):
-            self._count(JsonKind.LIST, values, line)
-            self._elements()._add_column(column.values, line)
+            below = np.repeat(lines, column.value_lengths().fill_null(0).to_numpy())
+            self._elements()._add_column(column.flatten(), below, None, quoted)
+        self._real |= kind == pa.float64()
+
+    def _count_column(self, kind: JsonKind, column: pa.Array, lines: Longs) -> None:
+        known = self._kinds.get(kind)
+        if known is not None and known[1] <= lines[0]:
+            self._count(kind, len(column) - column.null_count, int(lines[0]))
         else:
-            self._count(_KIND_OF_TYPE[kind], values, line)
-            self._real |= kind == pa.float64()
+            self._count_where(kind, column.is_valid().to_numpy(zero_copy_only=False), lines)
+
+    def _count_where(self, kind: JsonKind, values: Bools, lines: Longs) -> None:
+        count = int(np.count_nonzero(values))
+        if count:
+            self._count(kind, count, int(lines[values.argmax()]))
 
     def merge(self, other: JsonTypes) -> None:
         """Adds the counts of another part of the input."""
@@ -104,7 +129,7 @@ class JsonTypes:
 
     def _count(self, kind: JsonKind, count: int, line: int) -> None:
         known, first = self._kinds.get(kind, (0, line))
-        self._kinds[kind] = (known + count, min(first, line))
+        self._kinds[kind] = (known + count, line if line < first else first)
 
     def _field(self, name: str) -> JsonTypes:
         child = self._fields.get(name)
@@ -146,6 +171,12 @@ class JsonTypes:
 
     def _arrow_fields(self) -> Iterator[pa.Field]:
         return (pa.field(name, child.arrow_type()) for name, child in self._fields.items())
+
+
+def _kind_of_column(kind: pa.DataType) -> JsonKind:
+    if pa.types.is_struct(kind):
+        return JsonKind.OBJECT
+    return JsonKind.LIST if pa.types.is_list(kind) else _KIND_OF_TYPE[kind]
 
 
 _KIND_OF_TYPE = {
