@@ -110,7 +110,8 @@ def _cli(*arguments: str) -> None:
 def _measure(command: list[Any]) -> Measured:
     """Runs a process to its end; the peak is that of the process itself (``ru_maxrss`` of ``wait4``)."""
     started = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([str(part) for part in command], **quiet)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     if status != 0:

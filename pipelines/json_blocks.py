@@ -31,16 +31,18 @@ __all__ = ["BY_LINE", "Part", "parsed_parts"]
 BY_LINE = 64
 """So many lines are left to be read one by one rather than divided again."""
 
-NEAR = 16
+NEAR = 8
 """Where bad lines are closer together, asking Arrow again costs more than looking at them."""
 
 PART_LINES = 1024
 """Among so many lines the bad ones are looked for by halving."""
 
-_CONFLICT = re.compile(r"Column\(.*/([^/\[\]]+)\) changed from (?!null)(\w+) to (\w+) in row")
+_CONFLICT = re.compile(r"Column\(.*/([^/\[\]]+)(/\[\])?\) changed from (?!null)(\w+) to (\w+) in row")
 _ROW = re.compile(r"in row ([0-9]{1,9})$")
-_NUMBER = re.compile(r"Failed to convert JSON to \w+, couldn't parse:([-+.0-9eE]+)$")
+_LONG_NUMBER = re.compile(r"couldn't parse:-?[0-9]{19,}$")
 _BEGINS = {"number": rb"[-0-9]", "string": rb'"', "boolean": rb"[tf]", "array": rb"\[", "object": rb"\{"}
+_SEVERAL_OBJECTS = rb"\}[ \t\r]*\{"
+_NINETEEN_DIGITS = rb"[:,\[][ \t\r]*-?[0-9]{19}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,10 @@ class _Search:
         left: Whether a line is not done with.
         waiting: Lines to be parsed, the next ones last.
         passed: Lines that Arrow went over before it complained of another.
-        walking: Whether the rows that Arrow names are believed. Several objects on a line shift them, so that lines
-            that passed may fail all the same; then they are halved.
+        looked: Whether lines with several objects were looked for.
+        walking: Whether the rows that Arrow names are believed. Where lines that passed fail all the same, they are
+            halved.
+        stride: How many lines are given up at once; more, the closer together bad ones are.
     """
 
     lines: LineTable
@@ -109,7 +113,10 @@ class _Search:
     left: Bools = field(init=False)
     waiting: list[Longs] = field(init=False)
     passed: list[Longs] = field(default_factory=list)
+    looked: bool = False
     walking: bool = True
+    stride: int = 1
+    _schema: pa.Schema | None = None
 
     def __post_init__(self) -> None:
         self.text = self.lines
@@ -130,9 +137,10 @@ class _Search:
 
     def text_for(self, schema: pa.Schema) -> LineTable:
         """Returns the lines, quoted as the schema allows, which may have got another column of the name since."""
-        if self.quoted and not self.quoted.keys() <= text_columns(schema):
+        if self.quoted and schema is not self._schema and not self.quoted.keys() <= text_columns(schema):
             self.text, self.quoted = self.lines, {}
             self._blank(~self.left)
+        self._schema = schema
         return self.text
 
     def done(self, places: Longs) -> None:
@@ -158,6 +166,9 @@ class _Search:
             self.waiting.append(places)
             return places[:0]
         odd = self._odd(places, complaint)
+        if not len(odd) and not self.looked:
+            # Several objects on a line shift the rows that Arrow names.
+            self.looked, odd = True, self._like(places, _SEVERAL_OBJECTS)
         if len(odd):
             self.waiting.append(np.setdiff1d(places, odd, assume_unique=True))
             return odd
@@ -171,39 +182,46 @@ class _Search:
         return places[:0]
 
     def _walk(self, places: Longs, row: int) -> Longs:
-        if row < NEAR:
-            self.waiting.append(places[BY_LINE:])
-            return places[:BY_LINE]
+        self.stride = min(2 * self.stride, BY_LINE) if row < NEAR else 1
+        behind = row + self.stride
         self.passed.append(places[:row])
-        self.waiting.append(places[row + 1 :])
-        return places[row : row + 1]
+        self.waiting.append(places[behind:])
+        return places[row:behind]
 
     def _quote(self, words: str, schema: pa.Schema) -> bool:
         """Quotes the whole numbers that Arrow found in a column of text; returns False where that cannot be done."""
         found = _CONFLICT.search(words)
-        if found is None or found[2] != "string" or found[3] != "number" or found[1] in self.quoted:
+        if found is None or found.group(2, 3, 4) != (None, "string", "number"):
             return False
-        if found[1] not in text_columns(schema):
+        name = found[1]
+        if name in self.quoted or name not in text_columns(schema):
             return False
-        self.text, self.quoted[found[1]] = quoted(self.text, found[1])
+        self.text, self.quoted[name] = quoted(self.text, name)
         return True
 
     def _odd(self, places: Longs, complaint: _Complaint) -> Longs:
-        """Returns the lines that seem to hold what is complained of, if the complaint says so of more than one."""
+        """Returns the lines that seem to hold what is complained of; none where it has no looks of its own."""
         if complaint.rows is not None:
             return places[complaint.rows]
-        if found := _CONFLICT.search(complaint.words):
-            if found[3] not in _BEGINS:
-                return places[:0]
-            pattern = rb'"%b"[ \t]*:[ \t]*%b' % (re.escape(found[1].encode()), _BEGINS[found[3]])
-        elif found := _NUMBER.search(complaint.words):
-            pattern = rb"(?<![-+.0-9eE])%b(?![-+.0-9eE])" % re.escape(found[1].encode())
-        else:
-            return places[:0]
+        pattern = _looks_of(complaint.words)
+        return places[:0] if pattern is None else self._like(places, pattern)
+
+    def _like(self, places: Longs, pattern: bytes) -> Longs:
+        """Returns the lines with a pattern, unless there are so many that it tells nothing."""
         hits = np.array([hit.start() for hit in re.finditer(pattern, self.text.span(places))], np.int64)
         odd = np.intersect1d(self.text.places_of(hits + self.text.starts[places[0]]), places)
-        # Other columns have that name or number, too.
         return odd if len(odd) <= max(len(places) // 2, 1) else odd[:0]
+
+
+def _looks_of(words: str) -> bytes | None:
+    """Returns a pattern of what Arrow complains of, in the text of a line; None where that has no looks of its own."""
+    if _LONG_NUMBER.search(words):
+        return _NINETEEN_DIGITS
+    found = _CONFLICT.search(words)
+    if found is None or found[4] not in _BEGINS:
+        return None
+    name, element = re.escape(found[1].encode()), rb"\[(?:[^\]]*,)?[ \t]*" if found[2] else b""
+    return rb'"%b"[ \t]*:[ \t]*%b%b' % (name, element, _BEGINS[found[4]])
 
 
 def _parsed(text: memoryview, count: int, schema: pa.Schema) -> pa.RecordBatch | _Complaint:

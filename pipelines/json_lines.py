@@ -119,7 +119,9 @@ def _survey(part: tuple[InputFile, int, int | None], number: int) -> _Survey:
 
 
 def _survey_lines(types: JsonTypes, lines: LineTable, file: InputFile) -> None:
-    for part in parsed_parts(lines, types.arrow_schema):
+    # The schema need not be the newest: what contradicts it is looked at line by line.
+    variety, schema = types.variety(), types.arrow_schema()
+    for part in parsed_parts(lines, lambda: schema):
         if part.rows is not None:
             quoted = {name: np.isin(part.places, places) for name, places in part.quoted.items()}
             types.add_rows(part.rows, lines.numbers[part.places], quoted)
@@ -128,7 +130,9 @@ def _survey_lines(types: JsonTypes, lines: LineTable, file: InputFile) -> None:
             record = load_record(lines.raw(place))
             if not isinstance(record, JsonFault):
                 types.add(record, int(lines.numbers[place]))
-        _check_paths(types, file)
+        if types.variety() != variety:
+            variety, schema = types.variety(), types.arrow_schema()
+            _check_paths(types, file)
 
 
 def read_json(split: Split, schema: pa.Schema) -> Iterator[ReadBatch]:

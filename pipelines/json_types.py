@@ -147,6 +147,12 @@ class JsonTypes:
         children: Iterable[JsonTypes] = self._fields.values()
         return 1 + sum(child.paths() for child in children) + (self._element.paths() if self._element else 0)
 
+    def variety(self) -> int:
+        """Returns a number that grows with every kind of value that a path has not had before."""
+        children: Iterable[JsonTypes] = self._fields.values()
+        below = sum(child.variety() for child in children) + (self._element.variety() if self._element else 0)
+        return 1 + len(self._kinds) + self._real + below
+
     def arrow_type(self) -> pa.DataType:
         """Returns the type that the values are parsed as.
 
