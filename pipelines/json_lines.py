@@ -119,9 +119,7 @@ def _survey(part: tuple[InputFile, int, int | None], number: int) -> _Survey:
 
 
 def _survey_lines(types: JsonTypes, lines: LineTable, file: InputFile) -> None:
-    # The schema need not be the newest: what contradicts it is looked at line by line.
-    variety, schema = types.variety(), types.arrow_schema()
-    for part in parsed_parts(lines, lambda: schema):
+    for part in parsed_parts(lines, _Columns(types).so_far):
         if part.rows is not None:
             quoted = {name: np.isin(part.places, places) for name, places in part.quoted.items()}
             types.add_rows(part.rows, lines.numbers[part.places], quoted)
@@ -130,9 +128,25 @@ def _survey_lines(types: JsonTypes, lines: LineTable, file: InputFile) -> None:
             record = load_record(lines.raw(place))
             if not isinstance(record, JsonFault):
                 types.add(record, int(lines.numbers[place]))
-        if types.variety() != variety:
-            variety, schema = types.variety(), types.arrow_schema()
-            _check_paths(types, file)
+        _check_paths(types, file)
+
+
+class _Columns:
+    """The columns that the records have so far, built anew only where a path gets a kind of value that is new to it.
+
+    They need not be the newest, for what contradicts them is looked at line by line.
+    """
+
+    def __init__(self, types: JsonTypes) -> None:
+        self._types = types
+        self._variety = types.variety()
+        self._schema = types.arrow_schema()
+
+    def so_far(self) -> pa.Schema:
+        variety = self._types.variety()
+        if variety != self._variety:
+            self._variety, self._schema = variety, self._types.arrow_schema()
+        return self._schema
 
 
 def read_json(split: Split, schema: pa.Schema) -> Iterator[ReadBatch]:
