@@ -60,7 +60,7 @@ def load(line: bytes) -> tuple[Any, set[str]]:
     except ValueError:  # which may stand behind what is also wrong
         return None, {"invalid_json", *reasons, "duplicate_key", "number_out_of_range"}
     if not isinstance(value, dict):
-        return None, {"not_an_object"}
+        return None, {"not_an_object", *reasons}
     return {key: child for key, child in value.items() if not key.startswith("__consentry_")}, reasons
 
 
