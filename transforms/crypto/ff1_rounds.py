@@ -29,8 +29,6 @@ WORD = 2**64
 
 Uints = np.ndarray[Any, np.dtype[np.uint64]]
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-Static = tuple[Uints, Uints]
-"""The two big-endian halves of the last block, without the round and the number: one for all values, or one each."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ class FeistelRounds(Secret):
         self._encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305
         self._in = np.empty((CHUNK, 2), ">u8")
         self._out = np.empty(CHUNK * 16 + 16, np.uint8)
-        self._scratch = np.empty((5, CHUNK), np.uint64)
+        self._scratch = np.empty((3, CHUNK), np.uint64)
 
     def chunks(self, shape: Shape, tweak: bytes | Bytes, count: int) -> Iterator[tuple[slice, Bytes]]:
         """Yields slices of at most ``CHUNK`` of ``count`` values, each with what ``prepare`` returns for it."""
@@ -143,49 +141,57 @@ class FeistelRounds(Secret):
         """Runs the rounds over at most ``CHUNK`` pairs of halves in ``uint64``.
 
         Args:
-            left: ``NUM(A)``, below ``shape.moduli[0]``.
-            right: ``NUM(B)``, below ``shape.moduli[1]``.
+            left: ``NUM(A)``, below ``shape.moduli[0]``; used up.
+            right: ``NUM(B)``, below ``shape.moduli[1]``; used up.
             shape: One that ``fits_words``.
             static: What ``prepare`` returned for them.
             decrypt: Run them backwards.
 
         Returns:
-            The halves afterwards; scratch memory that the next call overwrites.
+            The halves afterwards, in the memory of those given.
         """
-        count = len(left)
-        high, low = (np.ascontiguousarray(static).view(">u8").astype(np.uint64).T[side] for side in (0, 1))
-        a, b, c = self._scratch[0, :count], self._scratch[1, :count], self._scratch[2, :count]
-        np.copyto(a, left)
-        np.copyto(b, right)
-        self._in[:count, 0] = high
+        high, low = (_single(np.ascontiguousarray(static).view(">u8").astype(np.uint64).T[side]) for side in (0, 1))
+        lanes = self._lanes(len(left), with_more=shape.output_bytes > 8)
+        lanes.high[:] = high
+        moduli = [np.array(modulus, np.uint64) for modulus in shape.moduli]
         add = _subtracted if decrypt else _added
-        for step in reversed(range(ROUNDS)) if decrypt else range(ROUNDS):
-            modulus = shape.moduli[step % 2]
+        steps = range(ROUNDS - 1, -1, -1) if decrypt else range(ROUNDS)
+        # The number of the round stands before the bytes of the half: of eight bytes, it is in the other word.
+        fills_low = shape.number_bytes == 8
+        numbered = _numbered(high, steps, 0) if fills_low else _numbered(low, steps, 8 * shape.number_bytes)
+        a, b = left, right
+        for step, word in zip(steps, numbered, strict=True):
             source, target = (a, b) if decrypt else (b, a)
-            pseudorandom = self._round(source, c, step, shape, (high, low))
-            add(target, pseudorandom, modulus, self._scratch[3, :count])
-            # The changed half and the other trade places; ``c`` is free again.
+            if fills_low:
+                lanes.high[:] = word
+            self._round(source, low if fills_low else word, lanes)
+            add(target, lanes.numbers, moduli[step % 2])
+            # The changed half and the other trade places.
             a, b = b, a
         return a, b
 
-    def _round(self, source: Uints, free: Uints, step: int, shape: Shape, static: Static) -> tuple[Uints, Uints | None]:
-        """Encrypts the round's blocks; returns 8 bytes of each, and the next 4 where the standard takes 12."""
-        count = len(source)
-        shift = 8 * shape.number_bytes
-        if shift == 64:
-            self._in[:count, 0] = static[0] ^ np.uint64(step)
-            np.bitwise_xor(source, static[1], out=free)
-        else:
-            np.bitwise_xor(source, static[1] ^ np.uint64(step << shift), out=free)
-        self._in[:count, 1] = free
-        self._encryptor.update_into(self._in[:count].data.cast("B"), self._out.data)
-        result = self._out[: 16 * count]
-        np.copyto(free, result.view(">u8")[::2])
-        if shape.output_bytes == 8:
-            return free, None
-        more = self._scratch[4, :count]
-        np.copyto(more, result.view(">u4")[2::4])
-        return free, more
+    def _lanes(self, count: int, *, with_more: bool) -> _Lanes:
+        out = self._out[: 16 * count]
+        first, free, more = (self._scratch[row, :count] for row in range(3))
+        return _Lanes(
+            blocks=self._in[:count].data.cast("B"),
+            high=self._in[:count, 0],
+            low=self._in[:count, 1],
+            encrypted=self._out.data,
+            first=out.view(">u8")[::2],
+            more=out.view(">u4")[2::4],
+            numbers=_Numbers(first, more if with_more else None, free),
+        )
+
+    def _round(self, source: Uints, low: Uints, lanes: _Lanes) -> None:
+        """Encrypts the round's blocks; leaves the numbers in the lanes."""
+        numbers = lanes.numbers
+        np.bitwise_xor(source, low, out=numbers.free)
+        lanes.low[:] = numbers.free
+        self._encryptor.update_into(lanes.blocks, lanes.encrypted)
+        numbers.first[:] = lanes.first
+        if numbers.more is not None:
+            numbers.more[:] = lanes.more
 
     def run_integers(
         self, left: list[int], right: list[int], shape: Shape, static: Bytes, *, decrypt: bool
@@ -220,61 +226,110 @@ class FeistelRounds(Secret):
         return [int.from_bytes(stream[at : at + used], "big") for at in range(0, len(stream), used)]
 
 
-def _added(target: Uints, number: tuple[Uints, Uints | None], modulus: int, free: Uints) -> None:
-    """Sets ``target`` to ``(target + number) mod modulus``; ``number`` is used up."""
-    first, more = number
-    if more is None and int(first.max(initial=0)) <= WORD - 1 - modulus:
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """The pseudorandom number of each value in a round, in native words.
+
+    Attributes:
+        first: Its first 8 bytes.
+        more: The 4 that follow, None where the standard takes 8 only.
+        free: Scratch of as many words.
+    """
+
+    first: Uints
+    more: Uints | None
+    free: Uints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lanes:
+    """Views of an engine's memory for some values; made once for all rounds, since each view costs numpy a microsecond.
+
+    Attributes:
+        blocks: What is to be encrypted, 16 bytes a value; ``high`` and ``low`` are its halves as big-endian words.
+        encrypted: What the cipher made of it; ``first`` and ``more`` are the parts that numbers are taken from.
+        numbers: The numbers of the round.
+    """
+
+    blocks: memoryview
+    high: Uints
+    low: Uints
+    encrypted: memoryview
+    first: Uints
+    more: Uints
+    numbers: _Numbers
+
+
+def _single(words: Uints) -> Uints:
+    """Returns one word as an array without dimensions, which numpy takes in half the time of any other form."""
+    return words.reshape(()) if words.size == 1 else words
+
+
+def _numbered(words: Uints, steps: range, shift: int) -> Iterator[Uints]:
+    """Yields the words with each round's number in the bits from ``shift`` on."""
+    if words.size > 1:
+        yield from (words ^ np.uint64(step << shift) for step in steps)
+        return
+    numbers = np.array([step << shift for step in steps], np.uint64)
+    numbers ^= words
+    yield from (numbers[at, ...] for at in range(len(steps)))
+
+
+def _added(target: Uints, numbers: _Numbers, modulus: Uints) -> None:
+    """Sets ``target`` to the sum with the numbers, mod modulus; they are used up."""
+    first = numbers.first
+    if numbers.more is None and not (len(first) and first.max() > WORD - 1 - int(modulus)):
         # The sum cannot wrap, so one division does for both.
         np.add(first, target, out=target)
-        _take_modulo(target, modulus, free)
+        _take_modulo(target, modulus, numbers.free)
         return
-    _reduce(first, more, modulus, free)
+    _reduce(numbers, modulus)
     np.add(target, first, out=target)
-    _take_once(target, modulus, free)
+    _take_once(target, modulus, numbers.free)
 
 
-def _subtracted(target: Uints, number: tuple[Uints, Uints | None], modulus: int, free: Uints) -> None:
-    """Sets ``target`` to ``(target - number) mod modulus``; ``number`` is used up."""
-    first, more = number
-    _reduce(first, more, modulus, free)
-    np.add(target, np.uint64(modulus), out=target)
-    np.subtract(target, first, out=target)
-    _take_once(target, modulus, free)
+def _subtracted(target: Uints, numbers: _Numbers, modulus: Uints) -> None:
+    """Sets ``target`` to the difference from the numbers, mod modulus; they are used up."""
+    _reduce(numbers, modulus)
+    np.add(target, modulus, out=target)
+    np.subtract(target, numbers.first, out=target)
+    _take_once(target, modulus, numbers.free)
 
 
-def _reduce(first: Uints, more: Uints | None, modulus: int, free: Uints) -> None:
-    """Sets ``first`` to the number mod modulus: ``first`` alone, or ``first * 2^32 + more``."""
+def _reduce(numbers: _Numbers, modulus: Uints) -> None:
+    """Sets ``first`` to the numbers mod modulus: ``first`` alone, or ``first * 2^32 + more``."""
+    first, free = numbers.first, numbers.free
     _take_modulo(first, modulus, free)
-    if more is None:
+    if numbers.more is None:
         return
     if modulus <= 2**32:
         np.left_shift(first, np.uint64(32), out=first)
-        np.bitwise_or(first, more, out=first)
+        np.bitwise_or(first, numbers.more, out=first)
         _take_modulo(first, modulus, free)
         return
     # The product needs up to 95 bits. Its quotient is below 2^32, so a double estimates it to 2^-19; a bias of 2^-18
     # keeps the estimate at or under the truth, at most two short. The remainder, below 3 * modulus, is exact mod 2^64.
     quotient = first.astype(np.float64)
-    quotient *= 2.0**32 / modulus
+    quotient *= 2.0**32 / int(modulus)
     quotient -= 2.0**-18
     np.maximum(quotient, 0.0, out=quotient)
     free[:] = quotient
-    np.multiply(free, np.uint64(modulus), out=free)
+    np.multiply(free, modulus, out=free)
     np.left_shift(first, np.uint64(32), out=first)
-    np.bitwise_or(first, more, out=first)
+    np.bitwise_or(first, numbers.more, out=first)
     np.subtract(first, free, out=first)
     _take_once(first, modulus, free)
     _take_once(first, modulus, free)
 
 
-def _take_modulo(values: Uints, modulus: int, free: Uints) -> None:
+def _take_modulo(values: Uints, modulus: Uints, free: Uints) -> None:
     """Takes all multiples of the modulus away; numpy divides by one number many times faster than ``%`` does."""
-    np.floor_divide(values, np.uint64(modulus), out=free)
-    np.multiply(free, np.uint64(modulus), out=free)
+    np.floor_divide(values, modulus, out=free)
+    np.multiply(free, modulus, out=free)
     np.subtract(values, free, out=values)
 
 
-def _take_once(values: Uints, modulus: int, free: Uints) -> None:
+def _take_once(values: Uints, modulus: Uints, free: Uints) -> None:
     """Takes the modulus away where it fits; where it does not, the difference wraps and is the larger of the two."""
-    np.subtract(values, np.uint64(modulus), out=free)
+    np.subtract(values, modulus, out=free)
     np.minimum(values, free, out=values)

@@ -81,30 +81,38 @@ class NumeralText:
         return np.asarray(self._characters[numerals])
 
     def number(self, numerals: Bytes) -> Uints:
-        """Returns what each row of numerals spells, of a length whose numbers fit 64 bits."""
+        """Returns what each row of numerals spells, of a length whose numbers fit 64 bits; an array of its own."""
         count, width = numerals.shape
         words = -(-width // 8)
-        padded = np.zeros((count, 8 * words), np.uint8) if width % 8 else np.empty((count, width), np.uint8)
-        _copy_rows(numerals, padded[:, 8 * words - width :])
-        eights = _eights(padded.view(np.uint64), self.radix)
-        total = eights[:, 0]
+        if width % 8:
+            padded = np.zeros((count, 8 * words), np.uint8)
+            _copy_rows(numerals, padded[:, 8 * words - width :])
+            numerals = padded
+        eights = numerals.view(np.uint64)
+        total = _eight(eights[:, 0], self.radix)
         for word in range(1, words):
-            total = total * np.uint64(self.radix**8)
-            total += eights[:, word]
+            total *= np.uint64(self.radix**8)
+            total += _eight(eights[:, word], self.radix)
         return total
 
     def spell(self, values: Uints, text: Bytes) -> None:
         """Writes each number into its row of ``text``, padded with zeros to its width; the numbers fit it."""
         count, width = text.shape
         groups = -(-width // self._group)
-        spelled = np.empty((count, groups), self._spellings.dtype)
+        whole = width % self._group == 0
+        spelled = text.view(self._spellings.dtype) if whole else np.empty((count, groups), self._spellings.dtype)
         factor = np.uint64(self.radix**self._group)
         for place in range(groups - 1, 0, -1):
             rest = values // factor
-            spelled[:, place] = self._spellings.take((values - rest * factor).view(np.int64))
+            spelled[:, place] = self._spelling(values - rest * factor)
             values = rest
-        spelled[:, 0] = self._spellings.take(values.view(np.int64))
-        _copy_rows(spelled.view(np.uint8)[:, self._group * groups - width :], text)
+        spelled[:, 0] = self._spelling(values)
+        if not whole:
+            _copy_rows(spelled.view(np.uint8)[:, self._group * groups - width :], text)
+
+    def _spelling(self, numbers: Uints) -> np.ndarray[Any, Any]:
+        # All numbers are in the table; of numpy's ways to treat those that are not, wrapping is the fastest.
+        return self._spellings.take(numbers.view(np.int64), mode="wrap")
 
 
 def _spellings(characters: Bytes, group: int) -> np.ndarray[Any, Any]:
@@ -114,19 +122,28 @@ def _spellings(characters: Bytes, group: int) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(characters[np.stack(places, axis=1)]).view(f"u{group}")[:, 0]
 
 
-def _eights(words: Uints, radix: int) -> Uints:
-    """Turns each little-endian word of eight numerals, in place, into the number that they spell."""
-    shifted = np.empty_like(words)
+def _eight(words: Uints, radix: int) -> Uints:
+    """Returns the number that the eight numerals of each little-endian word spell."""
+    if radix <= LARGEST_TIGHT:
+        return _tight_eight(words, radix)
+    words, shifted = words.copy(), np.empty(words.shape, np.uint64)
     for step, (shift, mask) in enumerate(LANES):
-        factor = np.uint64(radix ** (2**step))
         np.right_shift(words, shift, out=shifted)
-        if radix > LARGEST_TIGHT:
-            words &= mask
-            shifted &= mask
-        words *= factor
+        words &= mask
+        shifted &= mask
+        words *= np.uint64(radix ** (2**step))
         words += shifted
-        if radix <= LARGEST_TIGHT:
-            words &= mask
+    return words
+
+
+def _tight_eight(words: Uints, radix: int) -> Uints:
+    """The same where two numerals fit the bits of a lane: one product adds neighbours, and carries stay in the lane."""
+    for step, (shift, mask) in enumerate(LANES):
+        factor = np.uint64(1 + (radix ** (2**step) << int(shift)))
+        words = np.multiply(words, factor) if step == 0 else np.multiply(words, factor, out=words)
+        np.right_shift(words, shift, out=words)
+        if step < len(LANES) - 1:
+            np.bitwise_and(words, mask, out=words)
     return words
 
 

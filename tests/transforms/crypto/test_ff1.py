@@ -112,16 +112,21 @@ def test_a_small_domain_is_permuted() -> None:
     assert cipher.decrypt(changed).tolist() == everything.tolist()
 
 
+def numbers(first: int, more: int | None = None) -> ff1_rounds._Numbers:
+    words = None if more is None else np.array([more], np.uint64)
+    return ff1_rounds._Numbers(np.array([first], np.uint64), words, np.empty(1, np.uint64))
+
+
 def test_sums_that_would_wrap_64_bits_are_exact() -> None:
     """Random data never reaches this branch, so the pseudorandom numbers are put there on purpose."""
     modulus = 10**8
     for start in (2**64 - 1, 2**64 - modulus, 2**64 - modulus - 1, 0):
         for half in (0, 1, modulus - 1):
-            number, target = np.array([start], np.uint64), np.array([half], np.uint64)
-            ff1_rounds._added(target, (number.copy(), None), modulus, np.empty(1, np.uint64))
+            target = np.array([half], np.uint64)
+            ff1_rounds._added(target, numbers(start), np.array(modulus, np.uint64))
             assert target[0] == (start + half) % modulus
             target = np.array([half], np.uint64)
-            ff1_rounds._subtracted(target, (number.copy(), None), modulus, np.empty(1, np.uint64))
+            ff1_rounds._subtracted(target, numbers(start), np.array(modulus, np.uint64))
             assert target[0] == (half - start) % modulus
 
 
@@ -139,8 +144,7 @@ def test_twelve_byte_numbers_are_reduced_exactly(first: int, more: int, modulus:
         (ff1_rounds._subtracted, (half - value) % modulus),
     ):
         target = np.array([half], np.uint64)
-        number = (np.array([first], np.uint64), np.array([more], np.uint64))
-        function(target, number, modulus, np.empty(1, np.uint64))
+        function(target, numbers(first, more), np.array(modulus, np.uint64))
         assert int(target[0]) == expected
 
 
@@ -148,9 +152,9 @@ def test_twelve_byte_numbers_are_reduced_exactly(first: int, more: int, modulus:
 def test_a_quotient_that_is_estimated_two_short_is_exact(beyond: int) -> None:
     modulus, more = 2**32 + beyond, 2**32 - 1
     for first in range(modulus - 60, modulus):
-        number = np.array([first], np.uint64)
-        ff1_rounds._reduce(number, np.array([more], np.uint64), modulus, np.empty(1, np.uint64))
-        assert int(number[0]) == (first * 2**32 + more) % modulus
+        number = numbers(first, more)
+        ff1_rounds._reduce(number, np.array(modulus, np.uint64))
+        assert int(number.first[0]) == (first * 2**32 + more) % modulus
 
 
 def test_remainders_next_to_a_multiple_of_the_modulus_are_exact() -> None:
@@ -161,8 +165,7 @@ def test_remainders_next_to_a_multiple_of_the_modulus_are_exact() -> None:
         if not 0 <= value < 2**96:
             continue
         target = np.array([0], np.uint64)
-        number = (np.array([value >> 32], np.uint64), np.array([value & 0xFFFFFFFF], np.uint64))
-        ff1_rounds._added(target, number, modulus, np.empty(1, np.uint64))
+        ff1_rounds._added(target, numbers(value >> 32, value & 0xFFFFFFFF), np.array(modulus, np.uint64))
         assert int(target[0]) == value % modulus
 
 
