@@ -54,8 +54,8 @@ class VaultModel:
         self.held = [row for row in self.held if self.permitted(row, rules, self.present)]
         return before - len(self.held)
 
-    def write(self, rows: Sequence[Row], rules: dict[str, list[str]], *, now: int, clock: int) -> tuple[int, int]:
-        """The vault takes what is permitted; returns how many keys are new, and how many distinct keys came."""
+    def write(self, rows: Sequence[Row], rules: dict[str, list[str]], *, now: int, clock: int) -> int:
+        """The vault takes what is permitted; returns how many keys are new."""
         self.follow(rules, clock)
         before = len(self.held)
         for row in rows:
@@ -68,4 +68,4 @@ class VaultModel:
                 self.held.append(row)
             elif same[0].event_time < row.event_time:
                 self.held[self.held.index(same[0])] = row
-        return len(self.held) - before, len({row.key for row in rows})
+        return len(self.held) - before

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ...schemas.vault_entry import EntryKey
 from ..crypto.cmac_columns import ColumnCmac
 
-__all__ = ["CandidateIds", "Candidates", "Distinct", "distinct"]
+__all__ = ["CandidateIds", "Candidates", "Distinct", "Identified", "distinct"]
 
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 Rows = np.ndarray[Any, np.dtype[np.int64]]
@@ -66,8 +65,31 @@ class Candidates:
         return f"<Candidates: {len(self.tokens)} of domain {self.domain}; tokens and values hidden>"
 
 
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """Candidates with the ids of their entries.
+
+    Attributes:
+        candidates: ``n`` of them.
+        ids: ``uint64 (n, 2)``.
+    """
+
+    candidates: Candidates
+    ids: Words
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def only(self, chosen: Bools) -> Identified:
+        """Returns the chosen candidates."""
+        return self if chosen.all() else Identified(self.candidates.only(chosen), self.ids[chosen])
+
+
 class CandidateIds:
-    """128-bit ids of entries within this process: AES-CMAC of domain, version, token and subject, by a key of its own.
+    """128-bit ids of entries within this process, from AES-CMAC by a key of its own.
+
+    An id is the sum of two MACs and the subject reference, itself a MAC: of the token, and of domain and key version.
+    All have keys that nobody outside knows, so that no one can make two entries meet.
 
     For all threads: a cipher context must not be shared, so each thread has one.
     """
@@ -76,18 +98,23 @@ class CandidateIds:
         self._key = os.urandom(16)
         self._of_thread = threading.local()
 
-    def of(self, candidates: Candidates) -> Words:
-        """Returns ``uint64 (n, 2)``."""
+    def of(self, candidates: Candidates) -> Identified:
+        """Returns the candidates with their ids."""
         if not hasattr(self._of_thread, "cmac"):
             self._of_thread.cmac = ColumnCmac(self._key)
         cmac: ColumnCmac = self._of_thread.cmac
-        # The reference has a fixed length, so token and reference cannot be cut in two ways.
-        told = pc.binary_join_element_wise(
-            candidates.tokens.cast(pa.binary()), candidates.refs.cast(pa.binary()), pa.scalar(b"")
-        )
-        field = pa.array([f"{candidates.key_version} {candidates.domain}".encode()], pa.binary())
-        words = np.ascontiguousarray(cmac.digest(told)).view(np.uint64)
-        return words ^ np.ascontiguousarray(cmac.digest(field)).view(np.uint64)
+        # What stands before a domain's name is in no token, so that the two kinds of message differ.
+        field = pa.array([f"\0{candidates.key_version} {candidates.domain}".encode()], pa.binary())
+        words = cmac.digest(candidates.tokens).view(np.uint64)
+        words ^= cmac.digest(field).view(np.uint64)
+        words ^= _words(candidates.refs)
+        return Identified(candidates, words)
+
+
+def _words(refs: pa.FixedSizeBinaryArray) -> Words:
+    """Returns references without nulls as ``uint64 (n, 2)``."""
+    data = np.frombuffer(refs.buffers()[1] or b"", np.uint64)
+    return data[2 * refs.offset : 2 * (refs.offset + len(refs))].reshape(-1, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +124,7 @@ class Distinct:
     Attributes:
         ids: ``uint64 (n, 2)``.
         event_times: ``int64 (n,)``: the latest of each entry.
+        counts: ``int64 (n,)``: how many candidates each entry is made of.
         parts: The candidates that they come from.
         part: ``int64 (n,)``: place among ``parts``.
         row: ``int64 (n,)``: row in the part.
@@ -104,6 +132,7 @@ class Distinct:
 
     ids: Words
     event_times: Rows
+    counts: Rows
     parts: Sequence[Candidates]
     part: Rows
     row: Rows
@@ -116,6 +145,7 @@ class Distinct:
         return Distinct(
             ids=self.ids[chosen],
             event_times=self.event_times[chosen],
+            counts=self.counts[chosen],
             parts=self.parts,
             part=self.part[chosen],
             row=self.row[chosen],
@@ -170,12 +200,12 @@ class Distinct:
             yield place, pa.array(self.row[start:stop])
 
 
-def distinct(candidates: Sequence[Candidates], ids: CandidateIds) -> Distinct:
+def distinct(identified: Sequence[Identified]) -> Distinct:
     """Returns each entry once, with the latest of its event times."""
-    parts = [part for part in candidates if len(part.tokens)]
-    sizes = [len(part.tokens) for part in parts]
-    words = np.concatenate([ids.of(part) for part in parts]) if parts else np.empty((0, 2), np.uint64)
-    times = np.concatenate([part.event_times for part in parts]) if parts else np.empty(0, np.int64)
+    parts = [part for part in identified if len(part)]
+    sizes = [len(part) for part in parts]
+    words = np.concatenate([part.ids for part in parts]) if parts else np.empty((0, 2), np.uint64)
+    times = np.concatenate([part.candidates.event_times for part in parts]) if parts else np.empty(0, np.int64)
     order, first = _grouped(words)
     latest = np.maximum.reduceat(times[order], first) if len(first) else times
     kept = order[first]
@@ -183,7 +213,14 @@ def distinct(candidates: Sequence[Candidates], ids: CandidateIds) -> Distinct:
     kept = kept[in_place]
     part = np.repeat(np.arange(len(parts)), sizes)[kept]
     starts = np.cumsum([0, *sizes])[:-1].astype(np.int64)
-    return Distinct(ids=words[kept], event_times=latest[in_place], parts=parts, part=part, row=kept - starts[part])
+    return Distinct(
+        ids=words[kept],
+        event_times=latest[in_place],
+        counts=np.diff(first, append=len(order))[in_place],
+        parts=[each.candidates for each in parts],
+        part=part,
+        row=kept - starts[part],
+    )
 
 
 def _grouped(ids: Words) -> tuple[Rows, Rows]:

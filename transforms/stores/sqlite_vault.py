@@ -95,13 +95,15 @@ class SqliteVaultTable:
                 ((*key, event_time, sealed) for key, event_time, sealed in entries),
             )
 
-    def refresh(self, times: Sequence[tuple[EntryKey, int]]) -> None:
-        """Sets the event times of entries."""
+    def refresh(self, times: Sequence[tuple[EntryKey, int]]) -> int:
+        """Sets the event times of entries that have an earlier one, and returns how many had."""
         with self._database.writing() as connection:
-            connection.executemany(
-                "UPDATE entries SET event_time = ? WHERE domain = ? AND token = ? AND key_version = ? AND subject = ?",
-                ((time, *key) for key, time in times),
+            cursor = connection.executemany(
+                "UPDATE entries SET event_time = ?5 "
+                "WHERE domain = ?1 AND token = ?2 AND key_version = ?3 AND subject = ?4 AND event_time < ?5",
+                ((*key, time) for key, time in times),
             )
+            return max(cursor.rowcount, 0)  # -1 where there was nothing to do
 
     def judged(self, subjects: Iterable[bytes] | None) -> Iterator[list[tuple[EntryKey, int]]]:
         """Yields keys and event times of the subjects' entries (None: of all), some thousand at a time.

@@ -24,9 +24,9 @@ from ..crypto.envelope import associated_data, open_sealed, seal
 from ..crypto.key_sets import VaultKeys
 from .consent_ledger import ConsentLedger
 from .data_keys import DataKeys
-from .distinct_candidates import CandidateIds, Candidates, Distinct, distinct
+from .distinct_candidates import CandidateIds, Candidates, Distinct, Identified, Rows, distinct
 from .hash_chain import START
-from .known_entries import KnownEntries
+from .known_entries import UNKNOWN, KnownEntries
 from .sqlite_database import sqlite_path
 from .vault_judge import Judge, Rules, digest_of
 
@@ -50,13 +50,13 @@ class Applied(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What came of a write, in distinct entries.
+    """What came of a write; each candidate is counted once.
 
     Attributes:
-        written: New ones.
-        refreshed: There already, and judged by a later event time from now on.
-        present: There already, unchanged.
-        refused: Not written: the ledger, as it is now, permits them no more.
+        written: New entries.
+        refreshed: Entries that were there and are judged by a later event time from now on.
+        present: Candidates whose entry was there already, or was written or refreshed for another of them.
+        refused: Candidates that are not held: the ledger, as it is now, permits them no more.
     """
 
     written: int = 0
@@ -67,13 +67,21 @@ class Written:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    """What came of some entries: counts, those that the vault now holds, those that it may not."""
+    """What came of some entries: how many were written and refreshed, those now held, those that may not be."""
 
     written: int
     refreshed: int
-    present: int
     held: Distinct
     refused: Distinct
+
+
+class _Moment(NamedTuple):
+    """By what a write is judged: arguments of ``Vault.write``."""
+
+    ledger: ConsentLedger
+    rules: Rules
+    now: int
+    clock: int
 
 
 class VaultTable(Protocol):
@@ -107,8 +115,8 @@ class VaultTable(Protocol):
         """Adds entries that are not there: key, event time, sealed value."""
         ...
 
-    def refresh(self, times: Sequence[tuple[EntryKey, int]]) -> None:
-        """Sets the event times of entries."""
+    def refresh(self, times: Sequence[tuple[EntryKey, int]]) -> int:
+        """Sets the event times of entries that have an earlier one, and returns how many had."""
         ...
 
     def judged(self, subjects: Iterable[bytes] | None) -> Iterator[list[tuple[EntryKey, int]]]:
@@ -233,32 +241,38 @@ class Vault:
             IntegrityError: As ``follow``; or a data key was changed.
             StoreError: Vault, ledger or data keys cannot be used.
         """
-        wanted = distinct(candidates, self._ids)
+        parts = [self._ids.of(part) for part in candidates if len(part.tokens)]
         clock = now if clock is None else clock
         with self._lock:
             self.follow(ledger, rules, clock)
             self._remember_as_of(self._table.applied())
-            fresh = wanted.only(~self._known.holds(wanted.ids, wanted.event_times))
-            known = len(wanted) - len(fresh)
-            if not len(fresh):
-                return Written(present=known)
-            with self._table.writing():
-                removed = self._followed(ledger, rules, clock)
-                as_of = self._table.applied()
-                instants = {now, clock if as_of is None else as_of.at}
-                judge = Judge(snapshot=ledger.snapshot(), rules=rules, instants=frozenset(instants))
-                passes = self._keep(fresh, candidates, judge)
-            if removed:
-                self._table.forget_deleted()
-            self._remember_as_of(as_of)
+            parts = [part.only(self._known.times(part.ids) < part.candidates.event_times) for part in parts]
+            fresh = distinct(parts)
+            passes = self._write_fresh(fresh, parts, _Moment(ledger, rules, now, clock)) if len(fresh) else []
             for kept in passes:
                 self._known.note(kept.held.ids, kept.held.event_times)
+        written, refreshed = sum(kept.written for kept in passes), sum(kept.refreshed for kept in passes)
+        refused = int(fresh.counts.sum() - sum(kept.held.counts.sum() for kept in passes))
+        everything = sum(len(part.tokens) for part in candidates)
         return Written(
-            written=sum(kept.written for kept in passes),
-            refreshed=sum(kept.refreshed for kept in passes),
-            present=sum(kept.present for kept in passes) + known,
-            refused=len(fresh) - sum(len(kept.held) for kept in passes),
+            written=written,
+            refreshed=refreshed,
+            present=everything - written - refreshed - refused,
+            refused=refused,
         )
+
+    def _write_fresh(self, fresh: Distinct, parts: Sequence[Identified], moment: _Moment) -> list[_Kept]:
+        """Follows the ledger and writes what may be held, in one transaction."""
+        with self._table.writing():
+            removed = self._followed(moment.ledger, moment.rules, moment.clock)
+            as_of = self._table.applied()
+            self._remember_as_of(as_of)
+            instants = {moment.now, moment.clock if as_of is None else as_of.at}
+            judge = Judge(snapshot=moment.ledger.snapshot(), rules=moment.rules, instants=frozenset(instants))
+            passes = self._keep(fresh, parts, judge)
+        if removed:
+            self._table.forget_deleted()
+        return passes
 
     def _remember_as_of(self, applied: Applied | None) -> None:
         """Forgets what is known to be held if something was removed, or judged anew, since it was noted."""
@@ -293,38 +307,42 @@ class Vault:
             self._table.set_applied(latest)
         return removed
 
-    def _keep(self, fresh: Distinct, candidates: Sequence[Candidates], judge: Judge) -> list[_Kept]:
+    def _keep(self, fresh: Distinct, parts: Sequence[Identified], judge: Judge) -> list[_Kept]:
         """Writes what is new and permitted, inside the caller's transaction."""
         first = self._kept(fresh, judge)
         if not len(first.refused):
             return [first]
         # The latest of an entry's event times may have lost its permission, and an earlier one not.
-        permitted = distinct([judge.permitted(part) for part in candidates], self._ids)
+        permitted = distinct([part.only(judge.permits_each(part.candidates)) for part in parts])
         return [first, self._kept(permitted.matching(first.refused), judge)]
 
     def _kept(self, fresh: Distinct, judge: Judge) -> _Kept:
         keys, times = fresh.entry_keys(), fresh.event_times.tolist()
-        stored = self._table.event_times(keys)
-        there = np.array([time is not None for time in stored], np.bool_)
-        stored_times = np.array([0 if time is None else time for time in stored], np.int64)
-        older = there & (stored_times < fresh.event_times)
+        stored = self._stored_times(fresh, keys)
+        there = stored != UNKNOWN
+        older = there & (stored < fresh.event_times)
         permitted = judge.permits_distinct(fresh, ~there | older)
         sealed = self._sealed(fresh, keys, np.flatnonzero(~there & permitted))
         refreshed = np.flatnonzero(older & permitted)
         self._table.insert([(keys[row], times[row], envelope) for row, envelope in sealed.items()])
-        self._table.refresh([(keys[row], times[row]) for row in refreshed.tolist()])
         held = there & ~older
-        present = int(held.sum())
         held[list(sealed)] = True
         held[refreshed] = True
         return _Kept(
             written=len(sealed),
-            refreshed=len(refreshed),
-            present=present,
+            refreshed=self._table.refresh([(keys[row], times[row]) for row in refreshed.tolist()]),
             # What is there may be judged by a later time than this one, which the next need not ask for again.
-            held=replace(fresh, event_times=np.where(there & ~older, stored_times, fresh.event_times)).only(held),
+            held=replace(fresh, event_times=np.where(there & ~older, stored, fresh.event_times)).only(held),
             refused=fresh.only(~held),
         )
+
+    def _stored_times(self, fresh: Distinct, keys: Sequence[EntryKey]) -> Rows:
+        """Returns the event time that each entry has at least, ``UNKNOWN`` where it is not there."""
+        stored = self._known.times(fresh.ids)
+        asked = np.flatnonzero(stored == UNKNOWN).tolist()
+        found = self._table.event_times([keys[row] for row in asked])
+        stored[asked] = [UNKNOWN if time is None else time for time in found]
+        return stored
 
     def _sealed(self, fresh: Distinct, keys: Sequence[EntryKey], rows: Any) -> dict[int, bytes]:
         """Returns the sealed values of new entries by row; none for subjects that were erased meanwhile."""

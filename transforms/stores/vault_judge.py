@@ -46,9 +46,9 @@ class Judge:
             permitted &= self.snapshot.permits_one_of(purposes, refs, event_times, instant)
         return permitted
 
-    def permitted(self, candidates: Candidates) -> Candidates:
-        """Returns the candidates that may be held."""
-        return candidates.only(self.permits(candidates.domain, candidates.refs, candidates.event_times))
+    def permits_each(self, candidates: Candidates) -> Bools:
+        """Returns which candidates may be held."""
+        return self.permits(candidates.domain, candidates.refs, candidates.event_times)
 
     def permits_distinct(self, entries: Distinct, chosen: Bools) -> Bools:
         """Returns which of the chosen entries may be held; False for the others."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from consentry.schemas.vault_entry import EntryKey
-from consentry.transforms.stores.distinct_candidates import CandidateIds, Candidates, distinct
-from consentry.transforms.stores.known_entries import KnownEntries
+from consentry.transforms.stores.distinct_candidates import CandidateIds, Candidates, Identified, distinct
+from consentry.transforms.stores.known_entries import UNKNOWN, KnownEntries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ def as_columns(noted: list[tuple[tuple[int, int], int]]) -> tuple[Any, Any]:
 @given(
     slots=st.sampled_from([1, 2, 4, 8]),
     steps=st.lists(NOTED | st.just("clear"), max_size=6),
-    asked=st.lists(st.tuples(ID, st.integers(-4, 4)), max_size=12),
+    asked=st.lists(ID, max_size=12),
 )
 def test_nothing_is_claimed_that_was_not_noted_with_that_time(slots: int, steps: list[Any], asked: list[Any]) -> None:
     known, model = KnownEntries(slots), dict[tuple[int, int], int]()
@@ -39,11 +40,12 @@ def test_nothing_is_claimed_that_was_not_noted_with_that_time(slots: int, steps:
         known.note(*as_columns(step))
         for words, time in step:
             model[words] = max(model.get(words, time), time)
-        assert not any(known.holds(*as_columns([(words, time + 1) for words, time in model.items()])))
-    found = known.holds(*as_columns(asked))
+        ids, times = as_columns(list(model.items()))
+        assert (known.times(ids) <= times).all()
+    found = known.times(as_columns([(words, 0) for words in asked])[0])
     assert found.shape == (len(asked),)
-    for (words, time), claimed in zip(asked, found.tolist(), strict=True):
-        assert not claimed or (words in model and model[words] >= time)
+    for words, time in zip(asked, found.tolist(), strict=True):
+        assert time == UNKNOWN or (words in model and model[words] >= time)
 
 
 def test_what_was_noted_is_remembered_while_there_is_room() -> None:
@@ -51,13 +53,13 @@ def test_what_was_noted_is_remembered_while_there_is_room() -> None:
     ids = np.random.default_rng(1).integers(1, 2**63, (400, 2), dtype=np.uint64)
     times = np.arange(400)
     known.note(ids, times)
-    held = known.holds(ids, times)
+    held = known.times(ids) == times
     assert held.mean() > 0.9
-    assert not known.holds(ids, times + 1).any()
+    assert (known.times(ids)[~held] == UNKNOWN).all()
     known.note(ids, times + 5)
-    assert (known.holds(ids, times + 5) == held).mean() > 0.95
+    assert ((known.times(ids) == times + 5) == held).mean() > 0.95
     known.clear()
-    assert not known.holds(ids, times - 1000).any()
+    assert (known.times(ids) == UNKNOWN).all()
 
 
 def test_a_table_has_two_places_for_each_entry() -> None:
@@ -65,7 +67,7 @@ def test_a_table_has_two_places_for_each_entry() -> None:
     ids = np.array([[1, 2], [1, 3], [1, 4]], np.uint64)
     for row in range(3):
         known.note(ids[row : row + 1], np.zeros(1, np.int64))
-    assert known.holds(ids, np.zeros(3, np.int64)).tolist() == [True, True, True]
+    assert known.times(ids).tolist() == [0, 0, 0]
 
 
 # Distinct candidates
@@ -98,10 +100,15 @@ def test_each_entry_is_there_once_with_its_latest_time(parts: list[Any], sliced:
         for token, ref, time in rows:
             key = EntryKey(domain, token, version, ref)
             model[key] = max(model.get(key, time), time)
-    found = distinct([part_of(*part, sliced=sliced) for part in parts], CandidateIds())
+    ids = CandidateIds()
+    found = distinct([ids.of(part_of(*part, sliced=sliced)) for part in parts])
     keys = found.entry_keys()
     assert len(keys) == len(found) == len(model)
     assert dict(zip(keys, found.event_times.tolist(), strict=True)) == model
+    counted = Counter(
+        EntryKey(domain, token, version, ref) for domain, version, rows in parts for token, ref, _ in rows
+    )
+    assert dict(zip(keys, found.counts.tolist(), strict=True)) == counted
     assert found.refs.to_pylist() == [key.subject_ref for key in keys]
     chosen = np.array([chance.random() < 0.5 for _ in keys], np.bool_)
     assert found.values(np.flatnonzero(chosen)) == [
@@ -124,18 +131,18 @@ def test_ids_tell_all_parts_of_a_key_apart_and_are_of_one_process() -> None:
         for token in ("t", "t1", "ta", "")
         for ref in (b"a" * 16, b"a" * 15 + b"b")
     ]
-    found = [tuple(ids.of(part)[0].tolist()) for part in parts]
+    found = [tuple(ids.of(part).ids[0].tolist()) for part in parts]
     assert len(set(found)) == len(parts)
-    assert [tuple(ids.of(part)[0].tolist()) for part in parts] == found
-    assert tuple(CandidateIds().of(parts[0])[0].tolist()) != found[0]
+    assert [tuple(ids.of(part).ids[0].tolist()) for part in parts] == found
+    assert tuple(CandidateIds().of(parts[0]).ids[0].tolist()) != found[0]
 
 
 class NumberedIds(CandidateIds):
     """Gives ids of which many share a word: tokens are the ids."""
 
-    def of(self, candidates: Candidates) -> Any:
+    def of(self, candidates: Candidates) -> Identified:
         words = [token.split() for token in candidates.tokens.to_pylist()]
-        return np.array(words, np.uint64).reshape(-1, 2)
+        return Identified(candidates, np.array(words, np.uint64).reshape(-1, 2))
 
 
 @settings(deadline=None, max_examples=100)
@@ -146,7 +153,7 @@ def test_ids_that_share_a_word_are_different_entries(rows: list[tuple[int, int, 
         model[f"{one} {two}"] = max(model.get(f"{one} {two}", 0), time)
     named = [(f"{one} {two}", b"a" * 16, time) for one, two, time in rows]
     parts = [part_of("card", 1, named[start::portions]) for start in range(portions)]
-    found = distinct(parts, NumberedIds())
+    found = distinct([NumberedIds().of(part) for part in parts])
     assert {key.token: time for key, time in zip(found.entry_keys(), found.event_times.tolist(), strict=True)} == model
     assert len(found) == len(model)
 
@@ -155,6 +162,6 @@ def test_ids_that_share_a_word_are_different_entries(rows: list[tuple[int, int, 
     "candidates", [[], [part_of("card", 1, [])], [part_of("card", 1, []), part_of("email", 1, [])]]
 )
 def test_no_candidates_are_no_entries(candidates: list[Candidates]) -> None:
-    found = distinct(candidates, CandidateIds())
+    found = distinct([CandidateIds().of(part) for part in candidates])
     assert len(found) == 0 and found.entry_keys() == [] and found.values(np.array([], np.int64)) == []
     assert found.refs.to_pylist() == [] and list(found.by_domain(np.zeros(0, np.bool_))) == []
