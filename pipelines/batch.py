@@ -15,33 +15,25 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineState
 
-from ..schemas.consent import format_instant
 from ..schemas.errors import ConfigError, PrivacyError, RunError
-from ..schemas.manifest import Inputs, KeyVersions, Manifest, PolicyUsed
+from ..schemas.manifest import Inputs, KeyVersions, Manifest
+from ..schemas.policy import Policy
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
 from ..transforms.crypto.keyring import KeyState
 from ..transforms.failures import failure_of
-from ..transforms.protection_plan import ProtectionPlan, check_dataset_columns, dataset_of, plan_protection
+from ..transforms.protection_plan import check_dataset_columns, dataset_of, plan_protection
 from ..transforms.stage import SharedStage, StageConfig, settle_stage
-from .desk import distribution_rules, oldest_kept, open_keyring, open_stores
+from .desk import check_stores, distribution_rules, oldest_kept, open_keyring, open_stores
+from .file_systems import check_file_system
 from .graph import ProtectFiles, SharedCounter
 from .keyring_files import open_proof_keys
-from .manifest_file import (
-    balanced_books,
-    consent_outcomes,
-    drift_of,
-    field_treatments,
-    output_files,
-    reasons_of,
-    sign_manifest,
-    software_used,
-    vault_writes,
-)
+from .manifest_file import SettledRun, balanced_books, manifest_of_run, sign_manifest
 from .outcome import Outcome, read_outcome
 from .publication import Publication, open_publication
 from .sinks import write_empty
 from .sources import Sources, plan_sources
+from .tokenized_inputs import check_untokenized
 
 __all__ = ["LOCAL_RUNNER", "Progress", "run_protect"]
 
@@ -84,79 +76,72 @@ def run_protect(
 
     Raises:
         ConfigError: Policy, dataset, inputs or options do not fit; nothing was done.
+        InputError: An input cannot be read, or holds tokens of an earlier run; nothing was done.
         OutputError: ``out`` cannot be used; nothing was done.
         RunError: The run failed, or its books do not balance; nothing became visible.
         PrivacyError: Keys or stores cannot be used.
     """
     started_at = clock()
     policy = read_policy(project.policy)
-    rules = dataset_of(policy, dataset)
+    dataset_of(policy, dataset)
     keys = open_proof_keys(project)  # before anything: what could not be signed is not begun
+    check_stores(project)
+    check_file_system(out)
     pipeline = _pipeline(runner, beam_args)
-    sources = plan_sources(inputs)
-    check_dataset_columns(sources.schema, rules, dataset)
+    sources = _fitting_sources(inputs, policy, dataset)
     run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started_at // 1_000_000))}-{secrets.token_hex(4)}"
     with open_publication(out, run=run, replace=replace) as publication, open_stores(project) as stores:
         stores.data_keys.sweep(started_at)
         stores.vault.sweep(oldest_kept(policy, started_at))
         stores.vault.follow(stores.ledger, distribution_rules(policy), started_at)
         config = settle_stage(project, policy, dataset, now=now, started_at=started_at)
-        plan = plan_protection(policy, dataset, sources.schema, key_version=config.key_version)
-        outcome = _carried_out(pipeline, sources, config, plan, publication, run=run, progress=progress)
-        outcome = _with_columns(outcome, publication, plan, run)
+        settled = _settled(run, config, sources, started_at)
+        outcome = _carried_out(pipeline, sources, settled, publication, progress)
         books = balanced_books(outcome)
         # The vault follows the ledger before every publication: a withdrawal during the run counts.
         purged = stores.vault.follow(stores.ledger, distribution_rules(policy), clock())
-        manifest = Manifest(
-            run=run,
-            tenant=project.tenant,
-            dataset=dataset,
-            now=format_instant(now),
-            ledger_position=config.ledger_position,
-            started_at=format_instant(started_at),
-            finished_at=format_instant(clock()),
-            policy=PolicyUsed(version=policy.version, digest=policy.digest),
-            software=software_used(),
-            key_versions=_key_versions(project, config),
-            inputs=Inputs(files=len(sources.files), bytes=sources.total_bytes),
-            books=books,
-            reasons=reasons_of(outcome),
-            consent=consent_outcomes(outcome),
-            fields=field_treatments(outcome, plan, policy),
-            drift=drift_of(outcome, plan),
-            absent=tuple(sorted(map(str, plan.absent))),
-            vault=vault_writes(outcome, purged=purged),
-            files=output_files(outcome),
-        )
+        manifest = manifest_of_run(settled, outcome, books=books, purged=purged, finished_at=clock())
         signed = sign_manifest(manifest, keys)
         publication.publish([file.path for file in signed.files], signed.dumps())
         return signed
 
 
+def _fitting_sources(inputs: Sequence[str], policy: Policy, dataset: str) -> Sources:
+    """Returns the sources, or refuses what the dataset cannot be."""
+    sources = plan_sources(inputs)
+    check_dataset_columns(sources.schema, dataset_of(policy, dataset), dataset)
+    check_untokenized(sources, policy, dataset)
+    return sources
+
+
+def _settled(run: str, config: StageConfig, sources: Sources, started_at: int) -> SettledRun:
+    return SettledRun(
+        id=run,
+        config=config,
+        plan=plan_protection(config.policy, config.dataset, sources.schema, key_version=config.key_version),
+        inputs=Inputs(files=len(sources.files), bytes=sources.total_bytes),
+        key_versions=_key_versions(config),
+        started_at=started_at,
+    )
+
+
 def _carried_out(
-    pipeline: beam.Pipeline,
-    sources: Sources,
-    config: StageConfig,
-    plan: ProtectionPlan,
-    publication: Publication,
-    *,
-    run: str,
-    progress: Progress | None,
+    pipeline: beam.Pipeline, sources: Sources, run: SettledRun, publication: Publication, progress: Progress | None
 ) -> Outcome:
     counter = SharedCounter()
     pipeline | "ProtectFiles" >> ProtectFiles(
         sources.splits,
         schema=sources.schema,
-        written=plan.schema,
-        stage=SharedStage(config),
+        written=run.plan.schema,
+        stage=SharedStage(run.config),
         place=publication.place,
         notes=publication.notes,
-        run=run,
+        run=run.id,
         counter=counter,
     )
     with _reported(counter, sources, progress):
         _run(pipeline)
-    return read_outcome(publication.notes)
+    return _with_columns(read_outcome(publication.notes), publication, run)
 
 
 def _pipeline(runner: str, beam_args: Sequence[str]) -> beam.Pipeline:
@@ -215,17 +200,17 @@ def _reported(counter: SharedCounter, sources: Sources, progress: Progress | Non
     progress(count.count, count.count)
 
 
-def _with_columns(outcome: Outcome, publication: Publication, plan: ProtectionPlan, run: str) -> Outcome:
+def _with_columns(outcome: Outcome, publication: Publication, run: SettledRun) -> Outcome:
     """Returns the outcome with a file of no rows where there was none, so that the output has its columns."""
-    if any(receipt.path.startswith("data/") for receipt in outcome.receipts) or not plan.columns:
+    if any(receipt.path.startswith("data/") for receipt in outcome.receipts) or not run.plan.columns:
         return outcome
-    return Outcome(outcome.tally, (*outcome.receipts, write_empty(publication.place, plan.schema, run=run)))
+    return Outcome(outcome.tally, (*outcome.receipts, write_empty(publication.place, run.plan.schema, run=run.id)))
 
 
-def _key_versions(project: Project, config: StageConfig) -> KeyVersions:
+def _key_versions(config: StageConfig) -> KeyVersions:
     primary = {
         status.key_set.value: status.version
-        for status in open_keyring(project).status()
+        for status in open_keyring(config.project).status()
         if status.state is KeyState.PRIMARY
     }
     return KeyVersions(**{**primary, "token": config.key_version})

@@ -169,11 +169,12 @@ def verify_ledger(project: Project, *, now: int) -> LedgerReport:
     from ..transforms.stores.consent_ledger import open_ledger
     from ..transforms.stores.data_keys import open_data_keys
     from ..transforms.stores.vault import open_vault
-    from .desk import distribution_rules
+    from .desk import check_stores, distribution_rules
     from .keyring_files import open_vault_keys
 
     rules = distribution_rules(read_policy(project.policy))
     keys = open_vault_keys(project)
+    check_stores(project)
     with (
         closing(open_data_keys(project.data_keys, keys)) as data_keys,
         closing(open_vault(project.vault, keys, data_keys)) as vault,

@@ -5,13 +5,15 @@ The desk unwraps the ``vault`` key set alone: it works, by design, where ``token
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
 
+from ..schemas.errors import StoreMissingError
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
 from ..transforms.access.detokenize import Desk, distribution_rules, oldest_kept
@@ -29,6 +31,7 @@ from .keyring_files import create_keys, open_keyring, open_vault_keys, rotate_ke
 
 __all__ = [
     "Stores",
+    "check_stores",
     "create_keys",
     "create_stores",
     "distribution_rules",
@@ -38,6 +41,8 @@ __all__ = [
     "open_stores",
     "rotate_keys",
 ]
+
+STORES = ("data_keys", "ledger", "vault")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,15 +75,40 @@ def open_stores(project: Project, vault_keys: VaultKeys | None = None, *, create
         create: Whether missing stores are made.
 
     Raises:
-        StoreError: A store is missing, damaged or locked.
+        StoreMissingError: A store is missing.
+        StoreError: A store is damaged or locked.
         KekError: The vault key set cannot be unwrapped.
     """
     keys = vault_keys if vault_keys is not None else open_vault_keys(project)
+    if not create:
+        check_stores(project)
     with ExitStack() as opening:
         data_keys = opening.enter_context(closing(open_data_keys(project.data_keys, keys, create=create)))
         ledger = opening.enter_context(closing(open_ledger(project.ledger, keys, data_keys, create=create)))
         vault = opening.enter_context(closing(open_vault(project.vault, keys, data_keys, create=create)))
         return Stores(keys=keys, data_keys=data_keys, ledger=ledger, vault=vault, _closing=opening.pop_all())
+
+
+def check_stores(project: Project, names: Iterable[str] = STORES) -> None:
+    """Refuses a project whose stores are not all there, before any of them is opened.
+
+    Only files are looked for; whether a server has its stores shows when it is asked.
+
+    Args:
+        project: Names the stores.
+        names: Which of them are needed; the access log is for who detokenizes.
+
+    Raises:
+        StoreMissingError: Names all that are missing.
+    """
+    files = {name: getattr(project, name).partition(":") for name in names}
+    missing = [
+        f"{file}: the {name} is missing; restore it, or begin a project with `consentry init`"
+        for name, (scheme, _, file) in files.items()
+        if scheme == "sqlite" and not Path(file).exists()
+    ]
+    if missing:
+        raise StoreMissingError("\n".join(missing))
 
 
 def create_stores(project: Project) -> None:
@@ -102,9 +132,11 @@ def open_desk(project: Project, *, clock: Callable[[], int]) -> Desk:
     Raises:
         PolicyError: The policy breaks its rules.
         KekError: The vault key set cannot be unwrapped.
-        StoreError: A store is missing, damaged or locked.
+        StoreMissingError: A store is missing.
+        StoreError: A store is damaged or locked.
     """
     policy = read_policy(project.policy)
+    check_stores(project, (*STORES, "access_log"))
     with ExitStack() as opening:
         stores = opening.enter_context(open_stores(project))
         access_log = opening.enter_context(closing(open_access_log(project.access_log)))

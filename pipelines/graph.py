@@ -130,15 +130,15 @@ class _ReadFn(StageFn):
         super().setup()
         self._count = self._counter.open()
 
+    @guarded(STAGE)
     def process(self, element: Split) -> Iterator[Any]:
-        with guarded(STAGE):
-            for read in read_split(element, self._input_schema):
-                records = read.batch.num_rows + len(read.rejected)
-                yield TaggedOutput(TALLY, Tally({READ: records}))
-                if read.rejected:
-                    source = (read.batch.schema.metadata or {}).get(SOURCE_KEY)
-                    name = None if source is None else source.decode()
-                    yield from refusals(self.stage.sealer.seal_lines(read.rejected, name))
-                if read.batch.num_rows:
-                    yield read.batch
-                self._count.add(records)
+        for read in read_split(element, self._input_schema):
+            records = read.batch.num_rows + len(read.rejected)
+            yield TaggedOutput(TALLY, Tally({READ: records}))
+            if read.rejected:
+                source = (read.batch.schema.metadata or {}).get(SOURCE_KEY)
+                name = None if source is None else source.decode()
+                yield from refusals(self.stage.sealer.seal_lines(read.rejected, name))
+            if read.batch.num_rows:
+                yield read.batch
+            self._count.add(records)

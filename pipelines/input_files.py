@@ -16,6 +16,7 @@ from apache_beam.io.filesystems import FileSystems as _FileSystems
 
 from ..schemas.errors import InputError
 from ..schemas.manifest import MANIFEST_NAME
+from .file_systems import check_file_system
 from .publication import DATA, FILE_SCHEME
 from .splits import FileFormat, InputFile
 
@@ -46,6 +47,7 @@ def find_files(inputs: Sequence[str]) -> tuple[InputFile, ...]:
 
     Raises:
         InputError: Nothing is named, there is no such file, nothing matches, or an extension is not known.
+        ConfigError: A file system is not installed.
     """
     if not inputs or not all(text.strip() for text in inputs):
         raise InputError("no input is named, or a blank one; name files, folders or globs")
@@ -57,6 +59,7 @@ def find_files(inputs: Sequence[str]) -> tuple[InputFile, ...]:
 
 
 def _files_of(text: str) -> Iterator[InputFile]:
+    check_file_system(text)
     place: _Local | _Remote = _Remote() if "://" in text and not text.startswith(FILE_SCHEME) else _Local()
     name = text.removeprefix(FILE_SCHEME)
     size = place.size(name)

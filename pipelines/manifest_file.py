@@ -6,18 +6,23 @@ import hashlib
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ..schemas.consent import format_instant
 from ..schemas.dataset import Plain
 from ..schemas.errors import RunError
 from ..schemas.manifest import (
     Books,
     ConsentOutcomes,
     FieldTreatment,
+    Inputs,
+    KeyVersions,
     Manifest,
     OutputFile,
+    PolicyUsed,
     SignatureText,
     SoftwareUsed,
     VaultWrites,
@@ -26,14 +31,70 @@ from ..schemas.manifest import (
 from ..schemas.policy import Policy
 from ..transforms.crypto.key_sets import ProofKeys, SignatureContext
 from ..transforms.protection_plan import ProtectionPlan, dataset_of, dropped_paths, leaves, told_path
+from ..transforms.stage import StageConfig
 from .outcome import READ, Outcome
 
-__all__ = ["balanced_books", "consent_outcomes", "drift_of", "field_treatments", "output_files", "reasons_of",
-           "sign_manifest", "software_used", "vault_writes"]  # fmt: skip
+__all__ = ["SettledRun", "balanced_books", "consent_outcomes", "drift_of", "field_treatments", "manifest_of_run",
+           "output_files", "reasons_of", "sign_manifest", "software_used", "vault_writes"]  # fmt: skip
 
 ROOMS = ("schemas", "transforms", "pipelines")
 PARTS = ("consentry", "apache-beam", "pyarrow", "numpy", "cryptography", "phonenumbers", "presidio-anonymizer")
 METADATA_PREFIX = b"consentry."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledRun:
+    """What stands of a run before its pipeline begins.
+
+    Attributes:
+        id: Of the run.
+        config: Project, policy, dataset, instant and ledger position.
+        plan: What becomes of each column.
+        inputs: How many files and bytes it reads.
+        key_versions: That it works with.
+        started_at: Microseconds UTC, by the clock.
+    """
+
+    id: str
+    config: StageConfig
+    plan: ProtectionPlan
+    inputs: Inputs
+    key_versions: KeyVersions
+    started_at: int
+
+
+def manifest_of_run(run: SettledRun, outcome: Outcome, *, books: Books, purged: int, finished_at: int) -> Manifest:
+    """Returns the manifest of a run, not yet signed.
+
+    Args:
+        run: As it was settled.
+        outcome: What its parts counted and wrote.
+        books: Of ``outcome``, balanced.
+        purged: Vault entries that went before the publication.
+        finished_at: Microseconds UTC, by the clock.
+    """
+    config, plan, policy = run.config, run.plan, run.config.policy
+    return Manifest(
+        run=run.id,
+        tenant=config.project.tenant,
+        dataset=config.dataset,
+        now=format_instant(config.now),
+        ledger_position=config.ledger_position,
+        started_at=format_instant(run.started_at),
+        finished_at=format_instant(finished_at),
+        policy=PolicyUsed(version=policy.version, digest=policy.digest),
+        software=software_used(),
+        key_versions=run.key_versions,
+        inputs=run.inputs,
+        books=books,
+        reasons=reasons_of(outcome),
+        consent=consent_outcomes(outcome),
+        fields=field_treatments(outcome, plan, policy),
+        drift=drift_of(outcome, plan),
+        absent=tuple(sorted(map(str, plan.absent))),
+        vault=vault_writes(outcome, purged=purged),
+        files=output_files(outcome),
+    )
 
 
 def balanced_books(outcome: Outcome) -> Books:

@@ -1,4 +1,4 @@
-"""A folder of an object store, through Beam's file systems. Every error is a ``RunError`` without the store's text."""
+"""A folder of an object store, through Beam's file systems. Errors of the store are a ``RunError`` without its text."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems as _FileSystems
 
 from ..schemas.errors import PrivacyError, RunError
+from .file_systems import check_file_system
 
 __all__ = ["ObjectFolder"]
 
@@ -22,11 +23,15 @@ class ObjectFolder:
 
     Args:
         uri: Of any scheme that Beam knows in this installation.
+
+    Raises:
+        ConfigError: The scheme's file system is not installed.
     """
 
     strict = False
 
     def __init__(self, uri: str) -> None:
+        check_file_system(uri)
         self.uri = uri.rstrip("/")
 
     def join(self, *parts: str) -> str:

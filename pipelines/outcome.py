@@ -113,13 +113,13 @@ class _NoteFn(beam.DoFn):
         super().__init__()
         self._notes = notes
 
+    @guarded("note")
     def process(self, element: Outcome) -> None:
-        with guarded("note"):
-            receipts = [
-                {**asdict(receipt), "reasons": [[list(key), count] for key, count in receipt.reasons.items()]}
-                for receipt in element.receipts
-            ]
-            tally = [[list(key), count] for key, count in element.tally.counts.items()]
-            target = f"{self._notes}/{NAME}"
-            with FileSystems.create(target, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-                file.write(json.dumps({"tally": tally, "receipts": receipts}).encode())
+        receipts = [
+            {**asdict(receipt), "reasons": [[list(key), count] for key, count in receipt.reasons.items()]}
+            for receipt in element.receipts
+        ]
+        tally = [[list(key), count] for key, count in element.tally.counts.items()]
+        target = f"{self._notes}/{NAME}"
+        with FileSystems.create(target, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            file.write(json.dumps({"tally": tally, "receipts": receipts}).encode())

@@ -261,15 +261,14 @@ class _WriteFn(beam.DoFn):
         place, folder, schema, run = self._made_of
         self._writer = FileWriter(place, folder, schema, run=run)
 
+    @guarded("write")
     def process(self, element: pa.RecordBatch) -> None:
-        with guarded("write"):
-            self._writer.write(element)
+        self._writer.write(element)
 
+    @guarded("write")
     def finish_bundle(self) -> Iterator[Any]:
-        with guarded("write"):
-            receipts = self._writer.finish()
         window = GlobalWindow()
-        for receipt in receipts:
+        for receipt in self._writer.finish():
             yield WindowedValue(receipt, window.max_timestamp(), (window,))
 
     def teardown(self) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "SecretError",
     "SignatureError",
     "StoreError",
+    "StoreMissingError",
     "TokenError",
 ]
 
@@ -143,6 +144,13 @@ class StoreError(PrivacyError):
     """A store cannot be opened, read or written."""
 
     reason = "store_failed"
+
+
+class StoreMissingError(StoreError):
+    """A store that the project names is not there; nothing was done."""
+
+    reason = "store_missing"
+    exit_code = WRONG_USE
 
 
 class AccessLogError(StoreError):

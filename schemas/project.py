@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
 from .info_types import Name, Written
 from .policy_checks import Finding
@@ -35,7 +35,12 @@ class Project(Written):
     actors: dict[str, tuple[Name, ...]] | None = Field(
         default=None, description="Who has which roles; where given, an actor has these and no others."
     )
-    root: Path = Field(default=Path(), exclude=True, description="Folder of the file; set by the reader.")
+    _root: Path = PrivateAttr(default=Path())
+
+    @property
+    def root(self) -> Path:
+        """Folder of the file, which relative paths of key files start from."""
+        return self._root
 
     @field_validator("kek", mode="before")
     @classmethod
@@ -54,7 +59,9 @@ def read_project(path: Path) -> Project:
     root = path.absolute().parent
     stores = {name: _absolute(getattr(project, name), root) for name in ("vault", "data_keys", "ledger", "access_log")}
     files = {name: root / getattr(project, name) for name in ("policy", "keyring", "trust")}
-    return project.model_copy(update={**stores, **files, "root": root})
+    absolute = project.model_copy(update={**stores, **files})
+    absolute._root = root
+    return absolute
 
 
 def _absolute(uri: str, root: Path) -> str:

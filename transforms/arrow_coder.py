@@ -14,23 +14,28 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.coders.typecoders import registry
 
+from .plain_layouts import shares_parts, trimmed_batch
+
 __all__ = ["RecordBatchCoder"]
 
 _OVERHEAD = 1024
 
 
 class RecordBatchCoder(beam.coders.Coder):
-    """Encodes a ``pa.RecordBatch`` with its schema and metadata; of a slice, only the rows that it shows.
+    """Encodes a ``pa.RecordBatch`` with its schema and metadata; of a slice, only what its rows show.
 
     A batch and its copy encode to the same bytes. Equal batches may not, because bytes under a null are free: Beam
     therefore refuses batches as keys.
     """
 
+    def __init__(self) -> None:
+        self._last_schema: tuple[pa.Schema | None, bool] = (None, False)
+
     def encode(self, value: pa.RecordBatch) -> bytes:
         """Returns the batch as one IPC stream."""
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, value.schema) as writer:
-            writer.write_batch(value)
+            writer.write_batch(self._trimmed(value))
         data: bytes = sink.getvalue().to_pybytes()
         return data
 
@@ -41,7 +46,15 @@ class RecordBatchCoder(beam.coders.Coder):
 
     def estimate_size(self, value: pa.RecordBatch) -> int:
         """Returns about how many bytes ``encode`` gives, without encoding."""
-        return int(value.nbytes) + _OVERHEAD
+        return int(self._trimmed(value).nbytes) + _OVERHEAD
+
+    def _trimmed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Trims batches of schemas that need it; to walk a schema can take as long as to encode a small batch."""
+        known, shared = self._last_schema
+        if known is None or not batch.schema.equals(known):
+            shared = shares_parts(batch.schema)
+            self._last_schema = batch.schema, shared
+        return trimmed_batch(batch) if shared else batch
 
     def is_deterministic(self) -> bool:
         """Returns False: see the class."""

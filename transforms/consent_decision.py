@@ -199,21 +199,20 @@ class Decide(beam.PTransform[pa.RecordBatch, StageOutputs]):
 
 
 class _DecideFn(StageFn):
+    @guarded(STAGE)
     def process(self, element: pa.RecordBatch) -> Iterator[Any]:
-        with guarded(STAGE):
-            stage = self.stage
-            check_dataset_columns(element.schema, stage.dataset, stage.config.dataset)
-            decided = decide_batch(
-                element,
-                stage.dataset,
-                stage.config.policy,
-                stage.snapshot,
-                stage.reference_key,
-                stage.config.now,
-                purposes=stage.purposes,
-            )
-            letters = None if decided.rejected is None else stage.sealer.seal_rejected(decided.rejected)
-        if letters is not None:
-            yield from refusals(letters)
+        stage = self.stage
+        check_dataset_columns(element.schema, stage.dataset, stage.config.dataset)
+        decided = decide_batch(
+            element,
+            stage.dataset,
+            stage.config.policy,
+            stage.snapshot,
+            stage.reference_key,
+            stage.config.now,
+            purposes=stage.purposes,
+        )
+        if decided.rejected is not None:
+            yield from refusals(stage.sealer.seal_rejected(decided.rejected))
         if decided.batch.num_rows:
             yield decided.batch

@@ -6,42 +6,81 @@ logs and into the error that the launcher gets. So only the type's name passes.
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 from ..schemas import errors
 from ..schemas.errors import PrivacyError, RunError
 
 __all__ = ["failure_of", "guarded"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _LINE = re.compile(r"^consentry\.schemas\.errors\.(\w+): (.*)$", re.MULTILINE)
 
 
-@contextmanager
-def guarded(stage: str) -> Iterator[None]:
-    """Lets errors of Consentry pass as they are and turns every other exception into a ``RunError``.
+def guarded(stage: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Returns a decorator: errors of Consentry pass as they are, every other exception becomes a ``RunError``.
+
+    It guards functions and generators, these from the first item to the end. The ``RunError`` names the stage and
+    the type of what happened. Whatever leaves has no cause, no context and no frame of the work: a message or a
+    variable there could hold a value. A context manager could not do that, because Python sets the context of what
+    is raised at the end of a ``with`` block.
 
     Args:
         stage: Named in the message, as ``protect``.
-
-    Raises:
-        RunError: Names the stage and the type of what happened; carries no cause, whose message could quote a value.
     """
-    failure: PrivacyError
-    try:
-        yield
-        return
-    except PrivacyError as error:
-        failure = error
-    except Exception as error:  # noqa: BLE001 - whatever it is, its message must not pass
-        failure = RunError(f"{stage}: failed with {_told(error)}; no output became visible, run it again or report it")
-    # Outside of the handler, so that not even ``__context__`` leads to the message. Beam reads the mark and then
-    # neither rewrites nor logs the error.
-    failure.__context__ = failure.__cause__ = None
+
+    def guard(work: Callable[P, R]) -> Callable[P, R]:
+        if inspect.isgeneratorfunction(work):
+            return cast("Callable[P, R]", _guarded_generator(stage, work))
+        return _guarded_function(stage, work)
+
+    return guard
+
+
+def _guarded_function(stage: str, work: Callable[P, R]) -> Callable[P, R]:
+    @wraps(work)
+    def guarded_work(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return work(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its message must not pass
+            failure = _passing(stage, error)
+        raise failure  # outside of the handler, which would become its context
+
+    return guarded_work
+
+
+def _guarded_generator(stage: str, work: Callable[P, Any]) -> Callable[P, Iterator[Any]]:
+    @wraps(work)
+    def guarded_work(*args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
+        try:
+            yield from work(*args, **kwargs)
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, its message must not pass
+            failure = _passing(stage, error)
+        raise failure  # outside of the handler, which would become its context
+
+    return guarded_work
+
+
+def _passing(stage: str, error: Exception) -> PrivacyError:
+    """Returns what may leave a stage in place of ``error``, without a way back to where it comes from."""
+    failure = (
+        error
+        if isinstance(error, PrivacyError)
+        else RunError(f"{stage}: failed with {_told(error)}; no output became visible, run it again or report it")
+    )
+    failure.__context__ = failure.__cause__ = failure.__traceback__ = None
+    failure.__suppress_context__ = True
+    # Beam reads this mark and then neither rewrites nor logs the error.
     failure._tagged_with_step = True  # type: ignore[attr-defined]
-    raise failure from None
+    return failure
 
 
 def _told(error: Exception) -> str:

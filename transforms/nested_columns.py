@@ -29,6 +29,7 @@ __all__ = [
     "open_list",
     "open_struct",
     "type_at",
+    "validity_of",
 ]
 
 
@@ -76,7 +77,7 @@ def open_struct(column: pa.StructArray) -> list[pa.Array]:
 def close_struct(fields: Sequence[pa.Field], children: Sequence[pa.Array], like: pa.StructArray) -> pa.StructArray:
     """Returns a struct column of ``children``, null where ``like`` is."""
     kind = pa.struct(list(fields))
-    return pa.Array.from_buffers(kind, len(like), [_validity(like)], like.null_count, children=list(children))
+    return pa.Array.from_buffers(kind, len(like), [validity_of(like)], like.null_count, children=list(children))
 
 
 def open_list(column: pa.Array) -> Elements:
@@ -100,7 +101,7 @@ def close_list(element: pa.Field, elements: Elements, values: pa.Array, like: pa
         like: The column as it was. List views become lists, otherwise the layout stays.
     """
     kind = list_type(like.type, element)
-    buffers = [_validity(like)]
+    buffers = [validity_of(like)]
     if not pa.types.is_fixed_size_list(kind):
         offsets = np.zeros(len(like) + 1, np.int64 if pa.types.is_large_list(kind) else np.int32)
         np.cumsum(elements.lengths, out=offsets[1:])
@@ -148,17 +149,18 @@ def numpy_bools(column: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return found
 
 
+def validity_of(column: pa.Array) -> pa.Buffer | None:
+    """Returns the validity bitmap of a column from its first row on, or None where no row is null."""
+    if not column.null_count:
+        return None
+    return pa.py_buffer(np.packbits(column.is_valid().to_numpy(zero_copy_only=False), bitorder="little"))
+
+
 def _place(kind: Any, name: str | None) -> int | None:
     if kind is None or name is EACH or not (isinstance(kind, pa.Schema) or pa.types.is_struct(kind)):
         return None
     place = kind.get_field_index(name)
     return place if place >= 0 else None
-
-
-def _validity(column: pa.Array) -> pa.Buffer | None:
-    if not column.null_count:
-        return None
-    return pa.py_buffer(np.packbits(column.is_valid().to_numpy(zero_copy_only=False), bitorder="little"))
 
 
 def _fixed_elements(column: pa.FixedSizeListArray) -> Elements:

@@ -18,6 +18,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from ..schemas.consent import parse_instant
+from ..schemas.dataset import EACH
 from ..schemas.errors import ConfigError
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project, read_project
@@ -34,6 +35,12 @@ from .tally import CombineTallies, Tally
 __all__ = ["ProtectDicts", "ProtectRecords", "ProtectedDicts", "ProtectedRecords", "UnusableRecord", "batches_of"]
 
 BATCH_ROWS = 2000
+MAX_DEPTH = 64
+MAX_BITS = 14_000
+"""Python spells no whole number of more than some 4300 digits."""
+
+Fits = Callable[[pa.Schema], bool]
+Steps = tuple[Any, ...]
 
 
 class ProtectedRecords(NamedTuple):
@@ -85,6 +92,8 @@ class ProtectRecords(beam.PTransform[pa.RecordBatch, ProtectedRecords]):
 class ProtectDicts(beam.PTransform[dict[str, Any], ProtectedDicts]):
     """The same for dicts, whose schema is inferred batch by batch; what fits no schema becomes a dead letter.
 
+    Whole numbers beyond 64 bits are taken as their digits where the other dicts of a batch have text.
+
     Args:
         project: As for ``ProtectRecords``.
         dataset: As for ``ProtectRecords``.
@@ -118,12 +127,13 @@ class UnusableRecord:
 
 
 def batches_of(
-    records: Sequence[Any], fits: Callable[[pa.Schema], bool] = lambda schema: True
+    records: Sequence[Any], fits: Fits = lambda schema: True
 ) -> tuple[list[pa.RecordBatch], list[UnusableRecord]]:
     """Returns dicts as record batches, and what cannot be one.
 
     Records that contradict each other in a type are told apart by halving: each half gets a schema of its own, and a
-    single record that contradicts itself is unusable.
+    single record that contradicts itself is unusable. A whole number beyond 64 bits is taken as its digits where most
+    of the records have text, as the reader of JSON does it.
 
     Args:
         records: Dicts, and whatever else came.
@@ -131,20 +141,64 @@ def batches_of(
     """
     if not records:
         return [], []
+    if (batch := _batch_of(records, fits)) is not None:
+        return [batch], []
+    texts = _text_places(records)
+    parts = list(_halved([_with_digits(record, texts) for record in records], fits))
+    batches = [part for part in parts if isinstance(part, pa.RecordBatch)]
+    return batches, [_unusable(records[part]) for part in parts if isinstance(part, int)]
+
+
+def _halved(records: Sequence[Any], fits: Fits, first: int = 0) -> Iterator[pa.RecordBatch | int]:
+    """Yields batches, and the places of records that no batch takes, counted from ``first``."""
+    batch = _batch_of(records, fits)
+    if batch is not None:
+        yield batch
+    elif len(records) == 1:
+        yield first
+    else:
+        middle = len(records) // 2
+        yield from _halved(records[:middle], fits, first)
+        yield from _halved(records[middle:], fits, first + middle)
+
+
+def _batch_of(records: Sequence[Any], fits: Fits) -> pa.RecordBatch | None:
     try:
         if all(isinstance(record, dict) for record in records):
             rows = pa.array(records)
             if pa.types.is_struct(rows.type) and rows.type.num_fields:
                 batch = _unreserved(pa.RecordBatch.from_struct_array(rows))
-                if fits(batch.schema):
-                    return [batch], []
+                return batch if fits(batch.schema) else None
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         pass
-    if len(records) == 1:
-        return [], [_unusable(records[0])]
-    middle = len(records) // 2
-    left, right = batches_of(records[:middle], fits), batches_of(records[middle:], fits)
-    return left[0] + right[0], left[1] + right[1]
+    return None
+
+
+def _text_places(records: Sequence[Any]) -> frozenset[Steps]:
+    """Returns the places that hold text in most of the records that have a value there; among equals the first wins."""
+    balance: dict[Steps, float] = {}
+
+    def count(value: Any, place: Steps) -> None:
+        if isinstance(value, dict | list) and len(place) < MAX_DEPTH:
+            for step, child in value.items() if isinstance(value, dict) else ((EACH, each) for each in value):
+                count(child, (*place, step))
+        elif value is not None:
+            vote = 1 if isinstance(value, str) else -1
+            balance[place] = balance.get(place, vote / 2) + vote
+
+    for record in records:
+        count(record, ())
+    return frozenset(place for place, votes in balance.items() if votes > 0)
+
+
+def _with_digits(value: Any, texts: frozenset[Steps], place: Steps = ()) -> Any:
+    """Returns a record with the digits of its long whole numbers at the places of text."""
+    if isinstance(value, dict) and len(place) < MAX_DEPTH:
+        return {step: _with_digits(child, texts, (*place, step)) for step, child in value.items()}
+    if isinstance(value, list) and len(place) < MAX_DEPTH:
+        return [_with_digits(child, texts, (*place, EACH)) for child in value]
+    is_long = isinstance(value, int) and not -(2**63) <= value < 2**63
+    return str(value) if is_long and value.bit_length() < MAX_BITS and place in texts else value
 
 
 def _unusable(record: Any) -> UnusableRecord:
@@ -154,13 +208,12 @@ def _unusable(record: Any) -> UnusableRecord:
 
 
 class _BuildFn(StageFn):
+    @guarded("build")
     def process(self, element: Sequence[Any]) -> Iterator[Any]:
-        with guarded("build"):
-            batches, unusable = batches_of(element, self._fits)
-            letters = self.stage.sealer.seal_lines(unusable, None, stage="build") if unusable else None
+        batches, unusable = batches_of(element, self._fits)
         yield from batches
-        if letters is not None:
-            yield from refusals(letters)
+        if unusable:
+            yield from refusals(self.stage.sealer.seal_lines(unusable, None, stage="build"))
 
     def _fits(self, schema: pa.Schema) -> bool:
         try:
@@ -171,11 +224,11 @@ class _BuildFn(StageFn):
 
 
 class _ToDictsFn(beam.DoFn):
+    @guarded("to dicts")
     def process(self, element: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-        with guarded("to dicts"):
-            columns = [python_values(column) for column in element.columns]
-            rows = [dict(zip(element.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
-        yield from rows
+        columns = [python_values(column) for column in element.columns]
+        for values in zip(*columns, strict=True):
+            yield dict(zip(element.schema.names, values, strict=True))
 
 
 def _unreserved(batch: pa.RecordBatch) -> pa.RecordBatch:

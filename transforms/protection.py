@@ -2,7 +2,7 @@
 
 ``protect_batch`` is the whole logic: columns in, columns out, no Beam and no store. A row leaves fully protected or is
 set aside whole. What it returns as candidates for the vault is raw: whoever calls it hands them to the vault before
-the protected batch goes on, in the same call, so that raw values never travel.
+the protected batch goes on, in the same bundle, so that raw values never travel.
 """
 
 # mypy: disable-error-code="name-defined, no-untyped-call, misc"
@@ -41,9 +41,10 @@ from .plain_layouts import compact, plain_batch
 from .protection_plan import ColumnPlan, LeafPlan, ListPlan, ProtectionPlan, StructPlan, leaves, told_path
 from .stage import SharedStage, StageFn
 from .stores.vault import Candidates
-from .tally import Key, Tally, merge
+from .tally import Key, Tally
 from .tokens.tokenizer import Tokenizer
 from .values.canonical import reason_code
+from .vaulting import WaitingBatches
 
 __all__ = ["Protect", "Protected", "protect_batch"]
 
@@ -373,21 +374,29 @@ class _ProtectFn(StageFn):
         super().setup()
         self._schema: pa.Schema | None = None
 
-    def process(self, element: pa.RecordBatch) -> Iterator[Any]:
-        with guarded(STAGE):
-            stage = self.stage
-            self._settle(element.schema)
-            protected = protect_batch(element, self._plan, self._tokenizers, with_vault=stage.config.with_vault)
-            letters = None if protected.rejected is None else stage.sealer.seal_rejected(protected.rejected)
-            # The vault first: a row must not be seen whose value could still be lost.
-            kept = stage.keep(protected.candidates)
-            batch, tally = protected.batch, merge((protected.tally, kept))
-            del protected
-        yield TaggedOutput(TALLY, tally)
-        if letters is not None:
-            yield from refusals(letters)
-        if batch.num_rows:
-            yield batch
+    def start_bundle(self) -> None:
+        self._waiting = WaitingBatches(self.stage)
+
+    @guarded(STAGE)
+    def process(
+        self, element: pa.RecordBatch, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[Any]:
+        stage = self.stage
+        self._settle(element.schema)
+        protected = protect_batch(element, self._plan, self._tokenizers, with_vault=stage.config.with_vault)
+        if protected.rejected is not None:
+            yield from refusals(stage.sealer.seal_rejected(protected.rejected))
+        yield TaggedOutput(TALLY, protected.tally)
+        if protected.candidates:
+            self._waiting.add(protected.batch, protected.candidates, timestamp, (window,))
+        elif protected.batch.num_rows:
+            yield protected.batch
+        if self._waiting.full:
+            yield from self._waiting.release()
+
+    @guarded(STAGE)
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from self._waiting.release()
 
     def _settle(self, schema: pa.Schema) -> None:
         """Plans anew only where the schema changes: in a run over files that is once."""

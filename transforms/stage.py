@@ -201,11 +201,11 @@ class SharedStage:
     config: StageConfig
     _shared: Shared = field(default_factory=Shared, repr=False, compare=False)
 
+    @guarded("open")
     def open(self) -> Stage:
         """Returns the stage of this process."""
-        with guarded("open"):
-            stage: Stage = self._shared.acquire(partial(open_stage, self.config))
-            return stage
+        stage: Stage = self._shared.acquire(partial(open_stage, self.config))
+        return stage
 
 
 class StageFn(beam.DoFn):

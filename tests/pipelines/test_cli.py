@@ -138,6 +138,42 @@ def test_a_configuration_that_is_wrong_is_told_by_its_line(shop: Shop, right: st
     assert "4111" not in done.err and "Traceback" not in done.err
 
 
+SAID = "--subject c-0 --purpose support --source form --decision withdrawn"
+ASKED = "--purpose fraud_review --role fraud_analyst --actor finn"
+STORES = {"data_keys": "data_keys.db", "ledger": "ledger.db", "vault": "vault.db", "access_log": "access.db"}
+USERS = {
+    "protect orders.jsonl --dataset orders --out deep/new": ["data_keys", "ledger", "vault"],
+    "consent import consents.jsonl": ["data_keys", "ledger", "vault"],
+    f"consent record {SAID}": ["data_keys", "ledger", "vault"],
+    "consent show --subject c-0": ["data_keys", "ledger", "vault"],
+    "consent verify": ["data_keys", "ledger", "vault"],
+    f"detokenize card 4111111111121111 {ASKED}": ["data_keys", "ledger", "vault", "access_log"],
+}
+
+
+@pytest.mark.parametrize(("command", "store"), [(command, store) for command in USERS for store in USERS[command]])
+def test_a_store_that_is_missing_is_a_wrong_configuration_and_nothing_is_done(
+    shop: Shop, command: str, store: str
+) -> None:
+    path = shop.folder / STORES[store]
+    path.unlink()
+    before = shop.visible(), shop.stored()
+    done = run(*command.split(), "--config", "shop/consentry.yaml", "--json", cwd=shop.place)
+    assert (done.code, done.out) == (2, "")
+    says = f"{path}: the {store} is missing; restore it, or begin a project with `consentry init`"
+    assert says in done.err
+    assert (shop.visible(), shop.stored()) == before
+
+
+def test_all_stores_that_are_missing_are_told_at_once(shop: Shop) -> None:
+    for name in STORES.values():
+        (shop.folder / name).unlink()
+    done = shop.detokenize("card", "4111111111121111")
+    assert done.code == 2
+    for store, name in STORES.items():
+        assert f"{shop.folder / name}: the {store} is missing; restore it" in done.err
+
+
 def test_json_is_utf_8_and_tables_do_not_fail_whatever_the_terminal_knows(shop: Shop) -> None:
     said = ("--subject", "c-0", "--purpose", "support", "--source", "Bücher → café")
     assert shop.run("consent", "record", *said, "--decision", "withdrawn").code == 0

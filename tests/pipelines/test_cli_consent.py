@@ -323,5 +323,5 @@ def test_a_ledger_whose_file_is_damaged_is_a_no(shop: Shop) -> None:
 def test_a_ledger_that_cannot_be_asked_is_no_answer(shop: Shop) -> None:
     (shop.folder / "ledger.db").unlink()
     done = shop.run("consent", "verify", "--json")
-    assert (done.code, done.out) == (3, "")
+    assert (done.code, done.out) == (2, "")
     assert "the ledger is missing" in done.err

@@ -194,7 +194,7 @@ def test_every_answer_is_logged_and_without_a_log_there_is_none(shop: Shop) -> N
     token = shop.card_token(0)
     (shop.folder / "access.db").unlink()
     done = shop.detokenize("card", token)
-    assert (done.code, done.out) == (3, "")
+    assert (done.code, done.out) == (2, "")
     assert "access_log is missing" in done.err
 
 

@@ -9,9 +9,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from consentry.pipelines.desk import create_keys, create_stores, distribution_rules, open_desk, open_stores
+from consentry.pipelines.desk import (
+    check_stores,
+    create_keys,
+    create_stores,
+    distribution_rules,
+    open_desk,
+    open_stores,
+)
 from consentry.schemas.consent import ConsentEvent, Decision
-from consentry.schemas.errors import IntegrityError, KekError, PrivacyError
+from consentry.schemas.errors import IntegrityError, KekError, PrivacyError, StoreMissingError
 from consentry.schemas.policy_file import read_policy
 from consentry.schemas.project import Project, read_project
 from consentry.transforms.crypto.subject_references import subject_references
@@ -151,6 +158,40 @@ def test_a_store_that_is_no_database_shows_nothing(project: Project, name: str) 
     (project.root / name).write_bytes(b"x" * 5000)
     with pytest.raises(PrivacyError), open_desk(project, clock=lambda: NOW) as desk:
         desk.detokenize("card", [TOKEN], purpose="fraud_review", role="fraud_analyst", actor="finn")
+
+
+STORES = {"data_keys": "data_keys.db", "ledger": "ledger.db", "vault": "vault.db", "access_log": "access.db"}
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_store_that_is_missing_is_told_and_not_made(project: Project, store: str) -> None:
+    path = project.root / STORES[store]
+    path.unlink()
+    with pytest.raises(StoreMissingError) as caught:
+        open_desk(project, clock=lambda: NOW)
+    assert str(caught.value) == f"{path}: the {store} is missing; restore it, or begin a project with `consentry init`"
+    assert (caught.value.reason, caught.value.exit_code) == ("store_missing", 2)
+    if store == "access_log":
+        check_stores(project)  # needed by nobody else
+    else:
+        with pytest.raises(StoreMissingError):
+            open_stores(project)
+    assert not path.exists()
+
+
+def test_all_stores_that_are_missing_are_told_in_one_go(project: Project) -> None:
+    for name in ("vault.db", "ledger.db"):
+        (project.root / name).unlink()
+    with pytest.raises(StoreMissingError) as caught:
+        check_stores(project)
+    assert [line.partition(";")[0] for line in str(caught.value).splitlines()] == [
+        f"{project.root}/ledger.db: the ledger is missing", f"{project.root}/vault.db: the vault is missing",
+    ]  # fmt: skip
+
+
+def test_stores_of_a_server_are_not_looked_for(project: Project) -> None:
+    servers = dict.fromkeys(STORES, "postgresql://db/shop")
+    check_stores(project.model_copy(update=servers), STORES)
 
 
 def test_detokenizing_never_loads_beam(project: Project) -> None:

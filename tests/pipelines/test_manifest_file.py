@@ -8,12 +8,15 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 import pytest
+import yaml
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from consentry.pipelines import manifest_file
 from consentry.pipelines.manifest_file import (
+    SettledRun,
     balanced_books,
     consent_outcomes,
     drift_of,
+    manifest_of_run,
     output_files,
     reasons_of,
     sign_manifest,
@@ -22,12 +25,16 @@ from consentry.pipelines.manifest_file import (
 )
 from consentry.pipelines.outcome import READ, NoteOutcome, Outcome, read_outcome
 from consentry.pipelines.sinks import Receipt
+from consentry.schemas.consent import format_instant
 from consentry.schemas.dataset import FieldPath
 from consentry.schemas.errors import RunError
 from consentry.schemas.info_types import OnDrift
-from consentry.schemas.manifest import Books, VaultWrites, signed_bytes
+from consentry.schemas.manifest import Books, Inputs, KeyVersions, VaultWrites, signed_bytes
+from consentry.schemas.policy import Policy
+from consentry.schemas.project import Project
 from consentry.transforms.crypto.key_sets import ProofKeys, PublicKeys, Signature, SignatureContext
-from consentry.transforms.protection_plan import ProtectionPlan, told_path
+from consentry.transforms.protection_plan import ProtectionPlan, plan_protection, told_path
+from consentry.transforms.stage import StageConfig
 from consentry.transforms.tally import Tally
 from oracles.small_output import manifest_of
 
@@ -40,6 +47,13 @@ COUNTS = {
     ("rejected", "protect", "invalid_json"): 1,
     ("vault", "written"): 3,
 }
+DAY = 86_400_000_000
+POLICY = """
+version: 1
+purposes: {fulfilment: {basis: contract, says: "To deliver."}}
+info_types: {}
+datasets: {orders: {subject: id, event_time: placed_at, fields: {id: keep, placed_at: keep}}}
+"""
 LETTERS = {("read", "invalid_json"): 2, ("protect", "invalid_json"): 1}
 
 
@@ -74,6 +88,36 @@ def test_counts_that_disagree_publish_nothing(tally: dict[Any, int], receipts: A
     with pytest.raises(RunError, match=says) as caught:
         balanced_books(Outcome(Tally({**COUNTS, **tally}), receipts))
     assert (caught.value.reason, caught.value.exit_code) == ("books_unbalanced", 3)
+
+
+def test_the_manifest_of_a_run_tells_what_was_settled_and_what_was_counted() -> None:
+    policy = Policy.model_validate(yaml.safe_load(POLICY)).model_copy(update={"digest": "d" * 64})
+    files = dict.fromkeys(("policy", "keyring", "vault", "data_keys", "ledger", "access_log", "trust"), "x")
+    config = StageConfig(
+        project=Project(tenant="shop", kek="file:k", **files),  # type: ignore[arg-type]
+        policy=policy,
+        dataset="orders",
+        now=DAY,
+        ledger_position=7,
+        key_version=3,
+    )
+    plan = plan_protection(policy, "orders", pa.schema([("id", pa.string()), ("note", pa.string())]), key_version=3)
+    run = SettledRun(
+        id="r-1",
+        config=config,
+        plan=plan,
+        inputs=Inputs(files=2, bytes=30),
+        key_versions=KeyVersions(token=3, vault=1, proof=1),
+        started_at=2 * DAY,
+    )
+    books = balanced_books(SOUND)
+    found = manifest_of_run(run, SOUND, books=books, purged=4, finished_at=3 * DAY)
+    assert (found.run, found.tenant, found.dataset, found.ledger_position) == ("r-1", "shop", "orders", 7)
+    assert [found.now, found.started_at, found.finished_at] == [format_instant(day * DAY) for day in (1, 2, 3)]
+    assert (found.books, found.reasons, found.vault) == (books, {"invalid_json": 3}, VaultWrites(written=3, purged=4))
+    assert (found.inputs, found.key_versions, found.files) == (run.inputs, run.key_versions, output_files(SOUND))
+    assert (list(found.fields), found.absent, found.drift) == (["id"], ("placed_at",), {"note": 0})
+    assert (found.policy.digest, found.signature) == (policy.digest, None)
 
 
 def test_files_are_listed_by_path() -> None:

@@ -103,6 +103,12 @@ def test_actors_are_optional(read):
         ),
         ("tenant: shop", "tenant: shop\nvalt: x", "consentry.yaml:2: valt: unknown key; did you mean 'vault'?"),
         (
+            "tenant: shop",
+            "tenant: shop\nroot: /",
+            "consentry.yaml:2: root: unknown key; write one of: access_log, actors, data_keys, kek, keyring, ledger, "
+            "policy, tenant, trust, vault",
+        ),
+        (
             "[support_agent]",
             "support_agent",
             "consentry.yaml:10: actors.ana: is no list; write it in brackets, as [support]",

@@ -17,7 +17,7 @@ import pyarrow as pa
 from ...schemas.vault_entry import EntryKey
 from ..crypto.cmac_columns import ColumnCmac
 
-__all__ = ["CandidateIds", "Candidates", "Distinct", "Identified", "distinct"]
+__all__ = ["CandidateIds", "Candidates", "Distinct", "Identified", "distinct", "identified_keys"]
 
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 Rows = np.ndarray[Any, np.dtype[np.int64]]
@@ -109,6 +109,26 @@ class CandidateIds:
         words ^= cmac.digest(field).view(np.uint64)
         words ^= _words(candidates.refs)
         return Identified(candidates, words)
+
+
+def identified_keys(keys: Sequence[EntryKey], event_times: Rows, ids: CandidateIds) -> Iterator[Identified]:
+    """Yields entries that are stored already with their ids, by field; their values are not known and stay empty."""
+    places: dict[tuple[str, int], list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault((key.domain, key.key_version), []).append(place)
+    for (domain, version), rows in places.items():
+        tokens = pa.array([keys[row].token for row in rows], pa.string())
+        refs = pa.array([keys[row].subject_ref for row in rows], pa.binary(16))
+        yield ids.of(
+            Candidates(
+                domain=domain,
+                key_version=version,
+                tokens=tokens,
+                values=pa.nulls(len(rows), pa.string()),
+                refs=refs,
+                event_times=event_times[rows],
+            )
+        )
 
 
 def _words(refs: pa.FixedSizeBinaryArray) -> Words:

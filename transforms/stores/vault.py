@@ -24,7 +24,7 @@ from ..crypto.envelope import associated_data, open_sealed, seal
 from ..crypto.key_sets import VaultKeys
 from .consent_ledger import ConsentLedger
 from .data_keys import DataKeys
-from .distinct_candidates import CandidateIds, Candidates, Distinct, Identified, Rows, distinct
+from .distinct_candidates import CandidateIds, Candidates, Distinct, Identified, Rows, distinct, identified_keys
 from .hash_chain import START
 from .known_entries import UNKNOWN, KnownEntries
 from .sqlite_database import sqlite_path
@@ -33,6 +33,8 @@ from .vault_judge import Judge, Rules, digest_of
 __all__ = ["Applied", "Candidates", "Rules", "Vault", "VaultTable", "Written", "open_vault"]
 
 STORE = "vault"
+MANY = 20_000
+"""Candidates of which the vault is not asked one by one."""
 
 
 class Applied(NamedTuple):
@@ -152,6 +154,7 @@ class Vault:
         self._ids = CandidateIds()
         self._known = KnownEntries()
         self._known_as_of: Applied | None = None
+        self._recalled = False
         self._bound_to: dict[tuple[str, int], bytes] = {}
         self._lock = threading.RLock()
 
@@ -246,8 +249,7 @@ class Vault:
         with self._lock:
             self.follow(ledger, rules, clock)
             self._remember_as_of(self._table.applied())
-            parts = [part.only(self._known.times(part.ids) < part.candidates.event_times) for part in parts]
-            fresh = distinct(parts)
+            fresh = distinct(parts := self._not_known(parts))
             passes = self._write_fresh(fresh, parts, _Moment(ledger, rules, now, clock)) if len(fresh) else []
             for kept in passes:
                 self._known.note(kept.held.ids, kept.held.event_times)
@@ -274,11 +276,33 @@ class Vault:
             self._table.forget_deleted()
         return passes
 
+    def _not_known(self, parts: Sequence[Identified]) -> list[Identified]:
+        """Returns the candidates that are not known to be held with their event time or a later one."""
+        times = [self._known.times(part.ids) for part in parts]
+        strangers = sum(int((each == UNKNOWN).sum()) for each in times)
+        if strangers >= MANY and not self._recalled:
+            self._recall(most=strangers)
+            times = [self._known.times(part.ids) for part in parts]
+        return [part.only(each < part.candidates.event_times) for part, each in zip(parts, times, strict=True)]
+
+    def _recall(self, most: int) -> None:
+        """Reads entries, not many more than ``most``, to know them: cheaper than to ask for as many one by one."""
+        self._recalled = True
+        count = 0
+        for entries in self._table.judged(None):
+            keys, times = zip(*entries, strict=True)
+            for part in identified_keys(keys, np.array(times, np.int64), self._ids):
+                self._known.note(part.ids, part.candidates.event_times)
+            count += len(entries)
+            if count >= most:
+                return
+
     def _remember_as_of(self, applied: Applied | None) -> None:
         """Forgets what is known to be held if something was removed, or judged anew, since it was noted."""
         if self._known_as_of != applied:
             self._known.clear()
             self._known_as_of = applied
+            self._recalled = False
 
     def _has_news(self, ledger: ConsentLedger, rules: Rules, now: int) -> bool:
         applied = self._table.applied()

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import pytest
 from consentry.schemas.errors import IntegrityError, StoreError
 from consentry.schemas.vault_entry import VaultEntry
-from consentry.transforms.stores import sqlite_database
+from consentry.transforms.stores import sqlite_database, vault
 from consentry.transforms.stores.consent_ledger import ConsentLedger
 from consentry.transforms.stores.vault import Written
 from hypothesis import given, settings
@@ -175,11 +176,11 @@ class Played:
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.lists(st.tuples(STEPS, st.integers(1, 12)), max_size=12))
+@given(st.lists(st.tuples(STEPS, st.integers(1, 12)), max_size=12), st.sampled_from([1, 3, vault.MANY]))
 def test_the_vault_holds_what_the_oracle_holds_after_every_step(
-    new_place: NewPlace, steps: list[tuple[tuple[Any, ...], int]]
+    new_place: NewPlace, steps: list[tuple[tuple[Any, ...], int]], many: int
 ) -> None:
-    with new_place() as place:
+    with new_place() as place, mock.patch.object(vault, "MANY", many):
         played, clock = Played(place), 10
         for step, passed in steps:
             clock += passed
@@ -188,11 +189,11 @@ def test_the_vault_holds_what_the_oracle_holds_after_every_step(
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.lists(st.tuples(STEPS, st.integers(-15, 15)), max_size=10))
+@given(st.lists(st.tuples(STEPS, st.integers(-15, 15)), max_size=10), st.sampled_from([1, 3, vault.MANY]))
 def test_clocks_that_differ_among_programs_change_nothing(
-    new_place: NewPlace, steps: list[tuple[tuple[Any, ...], int]]
+    new_place: NewPlace, steps: list[tuple[tuple[Any, ...], int]], many: int
 ) -> None:
-    with new_place() as place:
+    with new_place() as place, mock.patch.object(vault, "MANY", many):
         played, clock = Played(place), 30
         for step, passed in steps:
             clock += passed
@@ -244,6 +245,17 @@ def test_writing_again_in_any_order_leaves_one_entry(office: Office) -> None:
         assert office.write(*again, now=20).written == 0
         assert Office(office.place).write(*again, now=20).refreshed == 0
         assert office.held() == wanted
+
+
+def test_many_strangers_are_recalled_at_once_and_not_asked_for(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    office.hear(*(said("granted", 1, subject) for subject in SUBJECTS))
+    rows = [row(f"t{number}", SUBJECTS[number % 3], 10) for number in range(30)]
+    office.write(*rows, now=20)
+    monkeypatch.setattr(vault, "MANY", 30)
+    again = Office(office.place)
+    monkeypatch.setattr(again.vault._table, "event_times", lambda keys: pytest.fail("asked") if keys else [])
+    assert again.write(*rows, now=20) == Written(present=30)
+    assert again.write(row("t3", event_time=11), now=20) == Written(refreshed=1)
 
 
 def test_a_later_permitted_time_refreshes_and_an_earlier_one_does_not(office: Office) -> None:
