@@ -1,0 +1,77 @@
+"""Tokens inside free text: ``[card:1:TOKEN]``, of info type, key version and token.
+
+Text that looks so by itself has its first bracket doubled, so that a reader can tell the two apart and undo both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["TextToken", "escaped", "replaced", "spelled", "text_tokens"]
+
+_LOOKS = re.compile(r"(\[+)([A-Za-z][A-Za-z0-9_-]{0,63}):([1-9][0-9]{0,8}):([^\[\]\x00-\x1f]{1,512})\]")
+_SIGNS = {"%": "%25", "[": "%5B", "]": "%5D"}
+_CODED = re.compile(r"%(?:25|5B|5D)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextToken:
+    """A token that stands in a text.
+
+    Attributes:
+        start: Code point where its bracket opens.
+        end: Behind its closing bracket.
+        info_type: Name of its info type in the policy.
+        key_version: Version of the ``token`` key set.
+        token: Canonical token.
+    """
+
+    start: int
+    end: int
+    info_type: str
+    key_version: int
+    token: str
+
+
+def spelled(info_type: str, key_version: int, token: str) -> str:
+    """Returns a token as it stands in a text.
+
+    >>> spelled("card", 1, "4000005123450003")
+    '[card:1:4000005123450003]'
+    """
+    return f"[{info_type}:{key_version}:{''.join(_SIGNS.get(sign, sign) for sign in token)}]"
+
+
+def escaped(text: str) -> str:
+    """Returns a text in which nothing is a token: what looks like one has one more bracket in front.
+
+    >>> escaped("see [card:1:77] there")
+    'see [[card:1:77] there'
+    """
+    return _LOOKS.sub(lambda match: f"[{match[0]}", text) if "[" in text else text
+
+
+def text_tokens(text: str) -> list[TextToken]:
+    """Returns the tokens of a text, in order."""
+    return [_token(match) for match in _LOOKS.finditer(text) if match[1] == "["]
+
+
+def replaced(text: str, value_of: Callable[[TextToken], str]) -> str:
+    """Returns a text with each token replaced, and without the brackets that ``escaped`` added.
+
+    Args:
+        text: As ``protect`` wrote it.
+        value_of: What stands for a token; called in order.
+    """
+
+    def change(match: re.Match[str]) -> str:
+        return value_of(_token(match)) if match[1] == "[" else match[0][1:]
+
+    return _LOOKS.sub(change, text)
+
+
+def _token(match: re.Match[str]) -> TextToken:
+    token = _CODED.sub(lambda coded: chr(int(coded[0][1:], 16)), match[4])
+    return TextToken(start=match.start(), end=match.end(), info_type=match[2], key_version=int(match[3]), token=token)

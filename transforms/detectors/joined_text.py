@@ -1,0 +1,109 @@
+"""Skeletons of many rows as one text, which patterns compiled once search in one go, and what stands around a place."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import re2
+
+from .findings import Finding
+from .skeletons import SEPARATOR, Skeletons
+
+__all__ = ["WORD", "JoinedText", "Span", "pattern"]
+
+Span = tuple[int, int]
+
+BREAK = bytes([SEPARATOR])
+WORD = frozenset((string.ascii_letters + string.digits + "_").encode() + b"\xe0")
+"""Bytes that make up words; a value begins and ends where no word does."""
+PART = re.compile(rb"[\x00\n;,\"]|[.!?](?:\s|$)")
+"""Where a part of a sentence ends."""
+LOWER = bytes(range(256)).lower()
+
+
+def pattern(text: str) -> Any:
+    """Returns a pattern over the bytes of skeletons that takes time in proportion to the text (RE2).
+
+    Args:
+        text: RE2 syntax, in ASCII and ``\\xNN``.
+    """
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.max_mem = 64 << 20
+    options.log_errors = False
+    return re2.compile(text.encode("latin-1"), options)
+
+
+class JoinedText:
+    """Skeletons with a separator between each two, that no pattern matches.
+
+    Args:
+        skeletons: At least one.
+    """
+
+    def __init__(self, skeletons: Skeletons) -> None:
+        self._skeletons = skeletons
+        lengths = np.diff(skeletons.offsets)
+        self._starts = skeletons.offsets[:-1] - skeletons.offsets[0] + np.arange(len(skeletons))
+        data = np.full(int(lengths.sum()) + len(skeletons), SEPARATOR, np.uint8)
+        text = skeletons.data[skeletons.offsets[0] : skeletons.offsets[-1]]
+        if len(text):
+            data[np.arange(len(text)) + np.repeat(np.arange(len(skeletons)), lengths)] = text
+        self.data = data.tobytes()
+
+    @cached_property
+    def lower(self) -> bytes:
+        """The text in lower case; places stay the same."""
+        return self.data.translate(LOWER)
+
+    @cached_property
+    def bytes(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The text as an array."""
+        return np.frombuffer(self.data, np.uint8)
+
+    def spans(self, wanted: Any, group: int | str = 0) -> Iterator[Span]:
+        """Yields where a ``pattern`` matches."""
+        for match in wanted.finditer(self.data):
+            yield match.span(group)
+
+    def before(self, place: int, width: int = 40) -> bytes:
+        """Returns what stands in front of a place in its row, in lower case."""
+        text = self.lower[max(0, place - width) : place]
+        return text[text.rfind(BREAK) + 1 :]
+
+    def after(self, place: int, width: int = 20) -> bytes:
+        """Returns what follows a place in its row and in the same part of a sentence, in lower case."""
+        text = self.lower[place : place + width]
+        cut = PART.search(text)
+        return text if cut is None else text[: cut.start()]
+
+    def begins(self, place: int) -> bool:
+        """Returns whether no word reaches over a place from the left."""
+        return place == 0 or self.data[place - 1] not in WORD
+
+    def whole(self, start: int, end: int) -> bool:
+        """Returns whether no word reaches over the ends of a span."""
+        return self.begins(start) and self.data[end] not in WORD
+
+    def in_rows(self, findings: Sequence[Finding]) -> Iterator[tuple[int, Finding]]:
+        """Yields findings of this text with the row of the column that each is in, placed in that row's characters."""
+        if not findings:
+            return
+        starts = np.array([finding.start for finding in findings])
+        owners = np.searchsorted(self._starts, starts, side="right") - 1
+        shifts = self._starts[owners]
+        for finding, owner, shift in zip(findings, owners.tolist(), shifts.tolist(), strict=True):
+            yield int(self._skeletons.rows[owner]), self._placed(finding, owner, shift)
+
+    def _placed(self, finding: Finding, owner: int, shift: int) -> Finding:
+        start, end = finding.start - shift, finding.end - shift
+        places = self._skeletons.places
+        if places is not None:
+            first = int(self._skeletons.offsets[owner])
+            start, end = int(places[first + start]), int(places[first + end - 1]) + 1
+        return finding._replace(start=start, end=end)

@@ -1,0 +1,111 @@
+"""Numbers that states give to persons: SSN and ITIN of the United States, NHS number and National Insurance number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ...schemas.info_types import Entity
+from .findings import Finding
+from .joined_text import JoinedText, pattern
+from .number_chains import Chain
+from .words import words
+
+__all__ = ["insurance_numbers", "is_itin", "is_nhs", "is_ssn", "personal_numbers"]
+
+SSN = words("ssn ssns ss social_security social_security_number soc_sec", "social_sec ssn_")
+ITIN = words("itin itins tin taxpayer taxpayer_id tax_id tax_identification", "individual_taxpayer taxpayer itin_")
+NHS = words("nhs nhs_number nhs_no health_service patient patient_id", "nhs_ nhs")
+OTHER = words(
+    "order part item sku ref reference model serial tracking invoice case ticket phone tel fax zip lot batch account acct "
+    "po routing aba ein vat duns cusip",
+    "order_n part_n tracking account_n",
+)
+NINO = pattern(
+    r"(?:^|[^0-9A-Za-z_\xe0])([A-CEGHJ-PR-TW-Za-ceghj-pr-tw-z][A-CEGHJ-NPR-TW-Za-ceghj-npr-tw-z][ -]?[0-9]{2}[ -]?[0-9]{2}"
+    r"[ -]?[0-9]{2}[ -]?[A-Da-d])(?:[^0-9A-Za-z_\xe0]|$)"
+)
+NINO_WORDS = words("nino ni insurance ni_number", "national_insurance ni_n nat_ins")
+UNUSED_PREFIXES = {b"BG", b"GB", b"NK", b"KN", b"TN", b"NT", b"ZZ"}
+ITIN_GROUPS = {*range(50, 66), *range(70, 89), *range(90, 93), *range(94, 100)}
+
+
+def personal_numbers(text: JoinedText, chain: Chain) -> Iterator[Finding]:
+    """Yields social security, taxpayer and NHS numbers in a chain."""
+    for first in range(len(chain.groups)):
+        for last in range(first, min(first + 3, len(chain.groups))):
+            sizes = chain.sizes(first, last)
+            if sizes in ((9,), (3, 2, 4)):
+                yield from _nine(text, chain, first, last, sizes)
+            elif sizes in ((10,), (3, 3, 4)):
+                yield from _ten(text, chain, first, last)
+
+
+def _nine(text: JoinedText, chain: Chain, first: int, last: int, sizes: tuple[int, ...]) -> Iterator[Finding]:
+    written = chain.cut(first, last)
+    digits = re.sub(rb"[^0-9]", b"", written)
+    start, end = chain.groups[first][0], chain.groups[last][1]
+    if not (is_ssn(digits) or is_itin(digits)) or not _alone(text, start, end):
+        return
+    if not re.fullmatch(rb"\d{9}|\d{3}([ .-])\d\d\1\d{4}", written):
+        return
+    entity, known = (Entity.US_ITIN, ITIN) if digits[:1] == b"9" else (Entity.US_SSN, SSN)
+    before = text.before(start, 48)
+    named, other = max(known.last(before), SSN.last(before), ITIN.last(before)), OTHER.last(before)
+    near = named >= 0 or known.first(text.after(end, 28)) >= 0
+    if other > named or (not near and (len(sizes) == 1 or b"-" not in written)):
+        return
+    told = ", beside a word for it" if near else ", grouped by dashes"
+    name = "taxpayer number" if entity is Entity.US_ITIN else "social security number"
+    yield Finding(start, end, entity, 0.97 if near else 0.75, f"nine digits in ranges of a {name}{told}")
+
+
+def _ten(text: JoinedText, chain: Chain, first: int, last: int) -> Iterator[Finding]:
+    written = chain.cut(first, last)
+    digits = re.sub(rb"[^0-9]", b"", written)
+    start, end = chain.groups[first][0], chain.groups[last][1]
+    if (
+        not is_nhs(digits)
+        or not _alone(text, start, end)
+        or not re.fullmatch(rb"\d{10}|\d{3}([ -])\d{3}\1\d{4}", written)
+    ):
+        return
+    if NHS.last(text.before(start, 60)) >= 0 or NHS.first(text.after(end, 30)) >= 0:
+        yield Finding(start, end, Entity.UK_NHS, 0.97, "ten digits, mod 11 valid, beside a word for NHS numbers")
+
+
+def insurance_numbers(text: JoinedText) -> Iterator[Finding]:
+    """Yields National Insurance numbers."""
+    for start, end in text.spans(NINO, 1):
+        written = text.data[start:end]
+        if written[:2].upper() in UNUSED_PREFIXES:
+            continue
+        near = NINO_WORDS.last(text.before(start)) >= 0 or NINO_WORDS.first(text.after(end, 30)) >= 0
+        if near or written.isupper():
+            told = ", beside a word for it" if near else ""
+            reason = f"two letters, six digits and a letter of a National Insurance number{told}"
+            yield Finding(start, end, Entity.UK_NINO, 0.97 if near else 0.85, reason)
+
+
+def is_ssn(digits: bytes) -> bool:
+    """Returns whether nine digits can be a social security number."""
+    return (
+        digits[:3] not in (b"000", b"666") and digits[0] != ord("9") and digits[3:5] != b"00" and digits[5:] != b"0000"
+    )
+
+
+def is_itin(digits: bytes) -> bool:
+    """Returns whether nine digits can be an individual taxpayer identification number."""
+    return digits[0] == ord("9") and int(digits[3:5]) in ITIN_GROUPS
+
+
+def is_nhs(digits: bytes) -> bool:
+    """Returns whether ten digits pass the check of NHS numbers (mod 11)."""
+    total = sum((10 - place) * (digit - 48) for place, digit in enumerate(digits[:9]))
+    return (11 - total % 11) % 11 == digits[9] - 48 and len(set(digits)) > 1
+
+
+def _alone(text: JoinedText, start: int, end: int) -> bool:
+    if not text.whole(start, end) or (start and text.data[start - 1] in b"-.,/+"):
+        return False
+    return not re.match(rb"[-.,/]\d", text.data[end : end + 2])
