@@ -18,7 +18,7 @@ from .joined_text import JoinedText
 from .number_chains import Chain
 from .words import words
 
-__all__ = ["phone_region", "phones"]
+__all__ = ["is_phone", "is_unmistakable_phone", "phone_region", "phones"]
 
 SHORTEST, LONGEST = 7, 15
 
@@ -51,6 +51,7 @@ NATIONAL = tuple(
     )
 )
 # National layouts that people read as a telephone number without any word.
+PLAIN = re.compile(rb"\+?[0-9 ()./-]{6,30}")
 DECIMALS = re.compile(rb",\d\d?(?!\d)")
 UNMISTAKABLE = re.compile(
     rb"\([2-9]\d\d\) ?[2-9]\d\d[-. ]\d{4}"
@@ -205,6 +206,34 @@ def _national_region(digits: bytes) -> str | None:
         if shape.fullmatch(digits) and _valid(digits.decode(), region):
             return region
     return None
+
+
+def is_unmistakable_phone(written: bytes) -> bool:
+    """Returns whether a value is international with its plus, or national in a layout of telephone numbers, and valid."""
+    if written.startswith(b"+"):
+        return _is_international(written)
+    return bool(UNMISTAKABLE.fullmatch(written)) and _national_region(_digits(written)) is not None
+
+
+def is_phone(written: bytes) -> bool:
+    """Returns whether a value is a telephone number where its header says so: valid in some region."""
+    if not PLAIN.fullmatch(written):
+        return False
+    digits = _digits(written)
+    return _is_international(written) or _national_region(digits) is not None or phone_region(b"+" + digits) is not None
+
+
+def _is_international(written: bytes) -> bool:
+    digits = _digits(written.replace(b"(0)", b""))
+    if EXIT.match(digits) and not written.startswith(b"+"):
+        digits = digits[2:]
+    elif not written.startswith(b"+"):
+        return False
+    return PLAIN.fullmatch(written) is not None and phone_region(b"+" + digits) is not None
+
+
+def _digits(written: bytes) -> bytes:
+    return re.sub(rb"[^0-9]", b"", written)
 
 
 def phone_region(digits: bytes) -> str | None:

@@ -97,6 +97,8 @@ def folded(text: str) -> bytes:
     >>> folded("Tél\u00a0４１\u200b１1")
     b'Tel 4111'
     """
+    if text.isascii():
+        return text.encode()
     return bytes(byte for character in text if (byte := _byte(character)) != OMITTED)
 
 

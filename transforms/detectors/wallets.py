@@ -10,7 +10,7 @@ from ...schemas.info_types import Entity
 from .findings import Finding
 from .joined_text import JoinedText, pattern
 
-__all__ = ["is_base58check", "is_bech32", "wallets"]
+__all__ = ["is_base58check", "is_bech32", "is_wallet", "wallets"]
 
 BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
@@ -29,6 +29,11 @@ def wallets(text: JoinedText) -> Iterator[Finding]:
         reason = _reason(text.data[start:end].decode())
         if reason is not None:
             yield Finding(start, end, Entity.CRYPTO, 0.97, reason)
+
+
+def is_wallet(written: bytes) -> bool:
+    """Returns whether a value is a wallet address."""
+    return WALLET.fullmatch(written) is not None and _reason(written.decode("latin-1")) is not None
 
 
 def _reason(written: str) -> str | None:

@@ -1,0 +1,46 @@
+"""What the header of a column promises; a prior and no proof."""
+
+from __future__ import annotations
+
+import re
+
+from ...schemas.info_types import Entity
+from .skeletons import folded
+from .words import words
+
+__all__ = ["promised"]
+
+CAMEL = re.compile(rb"(?<=[a-z0-9])(?=[A-Z])")
+PROMISES = {
+    Entity.CREDIT_CARD: words("pan cc ccn cc_num", "card credit_card kreditkart tarjeta carte_ karta kartennummer"),
+    Entity.IBAN: words("iban", "iban bank_account bankverbindung kontonummer"),
+    Entity.EMAIL: words("mail", "email e_mail correo courriel"),
+    Entity.PHONE: words(
+        "phone tel mobile cell fax handy ph msisdn movil whatsapp landline telno contact_no contact_number",
+        "phone telef telep mobil cellul handy rufnummer movil celul fax msisdn contact_n komork portable",
+    ),
+    Entity.US_SSN: words("ssn ss_no", "ssn social_sec"),
+    Entity.US_ITIN: words("itin", "itin taxpayer"),
+    Entity.UK_NHS: words("nhs", "nhs"),
+    Entity.UK_NINO: words("nino ni ni_number ni_no", "nino national_ins"),
+    Entity.IP_ADDRESS: words("ip ipv4 ipv6", "ip_addr"),
+    Entity.MAC_ADDRESS: words("mac", "mac_addr"),
+    Entity.DATE_OF_BIRTH: words(
+        "dob geb birthday birthdate born bday ne_le",
+        "dob birth geburt nacim fecha_nac naiss nascit nascim urodz 生年月日",
+    ),
+    Entity.SECRET: words(
+        "password passwd pwd secret token apikey", "passw api_key secret access_token auth_token passwort"
+    ),
+    Entity.CRYPTO: words("wallet btc eth", "wallet bitcoin"),
+}
+
+
+def promised(header: str) -> frozenset[Entity]:
+    """Returns the entities that a header names.
+
+    >>> sorted(promised("customerPhoneNo"))
+    [<Entity.PHONE: 'PHONE'>]
+    """
+    text = CAMEL.sub(b" ", folded(header)).lower().replace(b"_", b" ").replace(b".", b" ").strip()
+    return frozenset(entity for entity, known in PROMISES.items() if known.last(text) >= 0)
