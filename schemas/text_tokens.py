@@ -1,17 +1,20 @@
 """Tokens inside free text: ``[card:1:TOKEN]``, of info type, key version and token.
 
-Text that looks so by itself has its first bracket doubled, so that a reader can tell the two apart and undo both.
+Text that looks so by itself has its bracket doubled, so that a reader can tell the two apart and undo both. Brackets
+that stand right before a token are doubled for the same reason: behind an even number of further brackets begins a
+token, behind an odd number text that only looks so.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-__all__ = ["TextToken", "escaped", "replaced", "spelled", "text_tokens"]
+__all__ = ["TextToken", "escaped", "replaced", "spelled", "text_tokens", "woven"]
 
-_LOOKS = re.compile(r"(\[+)([A-Za-z][A-Za-z0-9_-]{0,63}):([1-9][0-9]{0,8}):([^\[\]\x00-\x1f]{1,512})\]")
+# Each run of brackets is looked at once: without the look behind, a text of brackets alone would take quadratic time.
+_LOOKS = re.compile(r"(?<!\[)(\[++)([A-Za-z][A-Za-z0-9_-]{0,63}):([1-9][0-9]{0,8}):([^\[\]\x00-\x1f]{1,512})\]")
 _SIGNS = {"%": "%25", "[": "%5B", "]": "%5D"}
 _CODED = re.compile(r"%(?:25|5B|5D)")
 
@@ -45,21 +48,38 @@ def spelled(info_type: str, key_version: int, token: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Returns a text in which nothing is a token: what looks like one has one more bracket in front.
+    """Returns a text in which nothing is a token: what looks like one has its opening brackets doubled.
 
     >>> escaped("see [card:1:77] there")
     'see [[card:1:77] there'
     """
-    return _LOOKS.sub(lambda match: f"[{match[0]}", text) if "[" in text else text
+    return _LOOKS.sub(lambda match: match[1] + match[0], text) if "[" in text else text
+
+
+def woven(parts: Iterable[tuple[str, bool]]) -> str:
+    """Returns a text of parts in order, each with whether it is a token as ``spelled`` spells it.
+
+    >>> woven([("paid [", False), ("[card:1:77]", True), ("]", False)])
+    'paid [[[card:1:77]]'
+    """
+    made, plain = [], ""
+    for part, is_token in parts:
+        if is_token:
+            brackets = len(plain) - len(plain.rstrip("["))
+            made += [escaped(plain), "[" * brackets, part]
+            plain = ""
+        else:
+            plain += part
+    return "".join([*made, escaped(plain)])
 
 
 def text_tokens(text: str) -> list[TextToken]:
     """Returns the tokens of a text, in order."""
-    return [_token(match) for match in _LOOKS.finditer(text) if match[1] == "["]
+    return [_token(match) for match in _LOOKS.finditer(text) if len(match[1]) % 2]
 
 
 def replaced(text: str, value_of: Callable[[TextToken], str]) -> str:
-    """Returns a text with each token replaced, and without the brackets that ``escaped`` added.
+    """Returns a text with each token replaced, and without the brackets that were added.
 
     Args:
         text: As ``protect`` wrote it.
@@ -67,11 +87,14 @@ def replaced(text: str, value_of: Callable[[TextToken], str]) -> str:
     """
 
     def change(match: re.Match[str]) -> str:
-        return value_of(_token(match)) if match[1] == "[" else match[0][1:]
+        before, is_token = divmod(len(match[1]), 2)
+        rest = value_of(_token(match)) if is_token else match[0][len(match[1]) :]
+        return "[" * before + rest
 
     return _LOOKS.sub(change, text)
 
 
 def _token(match: re.Match[str]) -> TextToken:
     token = _CODED.sub(lambda coded: chr(int(coded[0][1:], 16)), match[4])
-    return TextToken(start=match.start(), end=match.end(), info_type=match[2], key_version=int(match[3]), token=token)
+    start = match.end(1) - 1
+    return TextToken(start=start, end=match.end(), info_type=match[2], key_version=int(match[3]), token=token)
