@@ -31,8 +31,8 @@ class Leak:
 
     Attributes:
         entity: What they are.
-        count: In how many values of the sample.
-        share: ``count`` by the sample.
+        count: In how many of the rows whose values were searched.
+        share: ``count`` by these rows.
     """
 
     entity: Entity

@@ -8,42 +8,32 @@ the protected batch goes on, in the same bundle, so that raw values never travel
 # mypy: disable-error-code="name-defined, no-untyped-call, misc"
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from apache_beam.pvalue import TaggedOutput
 
-from ..schemas.dataset import FieldPath, Plain
+from ..schemas.dataset import FieldPath
 from ..schemas.info_types import (
-    GeneralizeRule,
-    InfoType,
     InvalidReason,
-    KeepRule,
-    MaskRule,
     OnDrift,
-    OnInvalid,
-    RedactRule,
-    ScanRule,
-    TokenizeRule,
 )
-from ..schemas.record_columns import EVENT_TIME, SUBJECT, permits_column
-from .actions import REDACTED, generalize, is_text, mask, redact, redacted_type
+from ..schemas.record_columns import SUBJECT
 from .dead_letters import Rejected
 from .failures import guarded
-from .nested_columns import close_list, close_struct, masked_nulls, numpy_bools, open_list, open_struct
+from .nested_columns import numpy_bools, open_list, open_struct
 from .outputs import TALLY, StageOutputs, refusals, stage_outputs
-from .plain_layouts import compact, plain_batch
-from .protection_plan import ColumnPlan, LeafPlan, ListPlan, ProtectionPlan, StructPlan, leaves, told_path
+from .plain_layouts import plain_batch
+from .protection_plan import ProtectionPlan, leaves, told_path
 from .stage import SharedStage, StageFn
 from .stores.vault import Candidates
 from .tally import Key, Tally
 from .tokens.tokenizer import Tokenizer
-from .values.canonical import reason_code
+from .treatment import Treatment, permitted
 from .vaulting import WaitingBatches
 
 __all__ = ["Protect", "Protected", "protect_batch"]
@@ -98,9 +88,10 @@ def protect_batch(
     reasons: list[str | None] | None = _drift_reasons(batch, plan, counts)
     if not plan.columns and batch.num_rows:
         reasons = [NOTHING_DECLARED] * batch.num_rows
-    pieces = _Fields(batch, plan, tokenizers, with_vault)
+    pieces = Treatment(batch, plan, tokenizers, with_vault)
     columns = pieces.columns()
     reasons = pieces.add_reasons(reasons)
+    counts |= {key: count for key, count in pieces.counts.items() if key[0] == "drift"}
     rejected: Rejected | None = None
     if reasons is not None:
         bad = np.array([reason is not None for reason in reasons], np.bool_)
@@ -108,7 +99,7 @@ def protect_batch(
         rejected = Rejected(rows=batch.filter(pa.array(bad)), stage=STAGE, reasons=codes)
         # Once more without them, so that nothing of a refused row is counted, kept or made a candidate.
         batch = batch.filter(pa.array(~bad))
-        pieces = _Fields(batch, plan, tokenizers, with_vault)
+        pieces = Treatment(batch, plan, tokenizers, with_vault)
         columns = pieces.columns()
     counts |= pieces.counts
     _count_rows(batch, plan, counts)
@@ -118,21 +109,12 @@ def protect_batch(
     return Protected(batch=protected, candidates=tuple(pieces.candidates), rejected=rejected, tally=tally)
 
 
-def _permitted(batch: pa.RecordBatch, purposes: Sequence[str]) -> Bools | None:
-    """Returns which rows one of the purposes permits; None where all are permitted."""
-    found: Bools | None = None
-    for purpose in purposes:
-        permits = numpy_bools(batch.column(permits_column(purpose)))
-        found = permits if found is None else found | permits
-    return None if found is None or found.all() else found
-
-
 def _collected(batch: pa.RecordBatch, plan: ProtectionPlan, counts: dict[Key, int]) -> pa.RecordBatch:
-    permitted = _permitted(batch, plan.collect)
-    if permitted is None:
+    allowed = permitted(batch, plan.collect)
+    if allowed is None:
         return batch
-    counts[("rows", "dropped")] = int(len(permitted) - permitted.sum())
-    return batch.filter(pa.array(permitted))
+    counts[("rows", "dropped")] = int(len(allowed) - allowed.sum())
+    return batch.filter(pa.array(allowed))
 
 
 def _drift_reasons(batch: pa.RecordBatch, plan: ProtectionPlan, counts: dict[Key, int]) -> list[str | None] | None:
@@ -176,181 +158,17 @@ def _count_rows(batch: pa.RecordBatch, plan: ProtectionPlan, counts: dict[Key, i
     some = np.full(total, not asking)
     vaulted = np.zeros(total, np.bool_)
     for collect, distribute in {(leaf.collect, leaf.distribute) for leaf in asking}:
-        permitted = _permitted(batch, collect)
-        allowed = np.ones(total, np.bool_) if permitted is None else permitted
+        collected = permitted(batch, collect)
+        allowed = np.ones(total, np.bool_) if collected is None else collected
         some |= allowed
         if distribute:
-            given = _permitted(batch, distribute)
+            given = permitted(batch, distribute)
             vaulted |= allowed if given is None else allowed & given
     some, vaulted = some & ~nobody, vaulted & ~nobody
     counts[("rows", "no_subject")] = int(nobody.sum())
     counts[("rows", "distributable")] = int(vaulted.sum())
     counts[("rows", "token_only")] = int((some & ~vaulted).sum())
     counts[("rows", "redacted")] = int((~some & ~nobody).sum())
-
-
-class _Fields:
-    """Walks the plan over one batch; keeps counts, candidates and the rows that may not leave."""
-
-    def __init__(
-        self, batch: pa.RecordBatch, plan: ProtectionPlan, tokenizers: Mapping[str, Tokenizer], with_vault: bool
-    ) -> None:
-        self._batch = batch
-        self._plan = plan
-        self._tokenizers = tokenizers
-        self._with_vault = with_vault
-        self._permits: dict[tuple[str, ...], Bools | None] = {}
-        self._invalid: list[tuple[Rows, np.ndarray[Any, np.dtype[np.int8]]]] = []
-        self.counts: dict[Key, int] = {}
-        self.candidates: list[Candidates] = []
-
-    def columns(self) -> list[pa.Array]:
-        """Returns the columns of the output."""
-        return [self._column(plan, self._batch.column(plan.place), None) for plan in self._plan.columns]
-
-    def add_reasons(self, reasons: list[str | None] | None) -> list[str | None] | None:
-        """Returns the reasons with those of invalid values added; the first reason of a row stays."""
-        for rows, codes in self._invalid:
-            reasons = [None] * self._batch.num_rows if reasons is None else reasons
-            for row, code in zip(rows.tolist(), codes.tolist(), strict=True):
-                reasons[row] = reasons[row] or REASONS[code]
-        return reasons
-
-    def _column(self, plan: ColumnPlan, column: pa.Array, rows: Rows | None) -> pa.Array:
-        match plan:
-            case LeafPlan():
-                return self._leaf(plan, column, rows)
-            case StructPlan():
-                opened = open_struct(column)
-                children = [self._column(child, opened[child.place], rows) for child in plan.children]
-                return close_struct([child.field for child in plan.children], children, column)
-            case ListPlan():
-                elements = open_list(column)
-                values = self._column(plan.element, elements.values, elements.owners(rows))
-                return close_list(plan.element.field, elements, values, column)
-
-    def _leaf(self, plan: LeafPlan, column: pa.Array, rows: Rows | None) -> pa.Array:
-        nulls = column.null_count
-        self._count(plan, "null", nulls)
-        permitted = self._permitted(plan.collect, rows)
-        if permitted is None or nulls == len(column):
-            return self._treated(plan, plan.rule, column, rows, len(column) - nulls)
-        refused = ~permitted & numpy_bools(column.is_valid())
-        denied = int(refused.sum())
-        self._count(plan, "redacted_no_permission", denied)
-        allowed = masked_nulls(column, refused) if denied else column
-        treated = self._treated(plan, plan.rule, allowed, rows, len(column) - nulls - denied)
-        return _with_redacted(treated, refused) if denied else treated
-
-    def _treated(
-        self, plan: LeafPlan, rule: InfoType | Plain, column: pa.Array, rows: Rows | None, values: int
-    ) -> pa.Array:
-        """Applies the rule to the values of a column that may be kept; ``values`` of them are not null."""
-        match rule:
-            case Plain.KEEP | KeepRule():
-                self._count(plan, "kept", values)
-                kept = compact(column)
-                return kept if kept.type == plan.field.type else kept.cast(plan.field.type)
-            case Plain.REDACT | RedactRule() | ScanRule():
-                self._count(plan, "redacted", values)
-                return redact(column)
-            case MaskRule():
-                self._count(plan, "masked", values)
-                return mask(column, rule)
-            case GeneralizeRule():
-                coarser = generalize(column, rule)
-                return self._judged(plan, coarser.values, coarser.reasons, rule.on_invalid, rows, "generalized", values)
-            case TokenizeRule():
-                return self._tokenized(plan, rule, column, rows, values)
-        raise TypeError(f"{plan.path}: no such action")
-
-    def _tokenized(
-        self, plan: LeafPlan, rule: TokenizeRule, column: pa.Array, rows: Rows | None, values: int
-    ) -> pa.Array:
-        if pa.types.is_nested(column.type):
-            valid = numpy_bools(column.is_valid())
-            reasons = np.where(valid, reason_code(InvalidReason.WRONG_TYPE), 0).astype(np.int8)
-            tokens = pa.nulls(len(column), pa.string())
-            return self._judged(plan, tokens, reasons, rule.on_invalid, rows, "tokenized", values)
-        tokenizer = self._tokenizers[rule.domain]
-        result = tokenizer.tokenize(column)
-        if self._with_vault and rule.distribute:
-            self._gather(plan, rule, tokenizer.key_version, result.tokens, result.values, rows)
-        return self._judged(plan, result.tokens, result.reasons, rule.on_invalid, rows, "tokenized", values)
-
-    def _judged(
-        self,
-        plan: LeafPlan,
-        column: pa.Array,
-        reasons: np.ndarray[Any, np.dtype[np.int8]] | None,
-        on_invalid: OnInvalid,
-        rows: Rows | None,
-        outcome: str,
-        values: int,
-    ) -> pa.Array:
-        """Returns the column with ``[redacted]`` or null for what did not fit, or notes its rows to be refused."""
-        if reasons is None or not reasons.any():
-            self._count(plan, outcome, values)
-            return column
-        bad = np.flatnonzero(reasons)
-        self._count(plan, outcome, values - len(bad))
-        if on_invalid is OnInvalid.DEAD_LETTER:
-            self._invalid.append((bad if rows is None else rows[bad], reasons[bad]))
-            return column
-        for code, count in zip(*np.unique(reasons[bad], return_counts=True), strict=True):
-            self._count(plan, f"redacted_invalid:{REASONS[code]}", int(count))
-        return _with_redacted(column, reasons != 0)
-
-    def _gather(
-        self,
-        plan: LeafPlan,
-        rule: TokenizeRule,
-        key_version: int,
-        tokens: pa.StringArray,
-        values: pa.StringArray,
-        rows: Rows | None,
-    ) -> None:
-        permitted = self._permitted(rule.distribute, rows)
-        kept = numpy_bools(tokens.is_valid()) if tokens.null_count else None
-        if permitted is not None:
-            kept = permitted if kept is None else kept & permitted
-        refs, times = self._batch.column(SUBJECT), self._batch.column(EVENT_TIME)
-        if rows is not None:
-            refs, times = refs.take(pa.array(rows)), times.take(pa.array(rows))
-        if kept is not None:
-            chosen = pa.array(kept)
-            tokens, values, refs, times = (part.filter(chosen) for part in (tokens, values, refs, times))
-        self._count(plan, "vault_candidate", len(tokens))
-        if len(tokens):
-            self.candidates.append(
-                Candidates(
-                    domain=rule.domain,
-                    key_version=key_version,
-                    tokens=tokens,
-                    values=values,
-                    refs=refs,
-                    event_times=times.cast(pa.int64()).to_numpy(zero_copy_only=False),
-                )
-            )
-
-    def _permitted(self, purposes: tuple[str, ...], rows: Rows | None) -> Bools | None:
-        if purposes not in self._permits:
-            self._permits[purposes] = _permitted(self._batch, purposes)
-        permitted = self._permits[purposes]
-        return permitted if permitted is None or rows is None else permitted[rows]
-
-    def _count(self, plan: LeafPlan, outcome: str, count: int) -> None:
-        key = ("field", plan.path, outcome)
-        self.counts[key] = self.counts.get(key, 0) + count
-
-
-def _with_redacted(column: pa.Array, hidden: Bools) -> pa.Array:
-    """Returns the column with ``[redacted]`` where ``hidden`` if it is text; others are null there already."""
-    if not is_text(redacted_type(column.type)):
-        return column
-    if pa.types.is_string_view(column.type):
-        return _with_redacted(column.cast(pa.string()), hidden).cast(column.type)
-    return pc.if_else(pa.array(hidden), pa.scalar(REDACTED, column.type), column)
 
 
 class Protect(beam.PTransform[pa.RecordBatch, StageOutputs]):

@@ -8,8 +8,10 @@ not in the tree and thereby left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -17,6 +19,7 @@ from ..schemas.dataset import EACH, Dataset, FieldPath, Plain
 from ..schemas.errors import ConfigError
 from ..schemas.info_types import (
     DropRule,
+    Entity,
     GeneralizeRule,
     InfoType,
     KeepRule,
@@ -33,7 +36,9 @@ from .nested_columns import is_list, list_type, type_at
 from .plain_layouts import plain_schema
 
 __all__ = [
+    "AsFound",
     "ColumnPlan",
+    "Finder",
     "LeafPlan",
     "ListPlan",
     "ProtectionPlan",
@@ -41,6 +46,7 @@ __all__ = [
     "check_dataset_columns",
     "dataset_of",
     "dropped_paths",
+    "finders_of",
     "leaves",
     "needed_purposes",
     "plan_protection",
@@ -53,6 +59,19 @@ PLAIN_NAME = re.compile(r"[^\W\d][\w$-]{0,63}")
 LONG_NUMBER = re.compile(r"\d{5}")
 
 
+class AsFound(Enum):
+    """Treatment of what the dataset does not declare, where ``on_drift`` says ``protect_as_found``."""
+
+    PROTECT_AS_FOUND = "protect_as_found"
+
+
+class Finder(NamedTuple):
+    """The info type that treats what detection finds of an entity."""
+
+    info_type: str
+    rule: InfoType
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeafPlan:
     """What becomes of one column of values.
@@ -61,20 +80,20 @@ class LeafPlan:
         place: Place among the children of its parent in the input.
         path: The path as text, for books and messages.
         info_type: Name of the info type; None for a plain ``keep`` or ``redact``.
-        rule: Its rule; ``Plain`` where the dataset names no info type.
+        rule: Its rule; ``Plain`` where the dataset names no info type, ``AsFound`` where it does not name the field.
         field: Field of the output.
     """
 
     place: int
     path: str
     info_type: str | None
-    rule: InfoType | Plain
+    rule: InfoType | Plain | AsFound
     field: pa.Field
 
     @property
     def collect(self) -> tuple[str, ...]:
         """Purposes of which one must permit keeping anything; empty for a plain treatment, which asks for none."""
-        return () if isinstance(self.rule, Plain) else self.rule.collect
+        return () if isinstance(self.rule, Plain | AsFound) else self.rule.collect
 
     @property
     def distribute(self) -> tuple[str, ...]:
@@ -117,6 +136,7 @@ class ProtectionPlan:
         absent: Declared paths that the input does not have; they are left out of the output.
         schema: The output's, without metadata of the batch.
         key_version: Version of the ``token`` key set that makes the tokens.
+        finders: What treats each entity that detection finds; what is not in it is redacted.
     """
 
     dataset: str
@@ -128,6 +148,20 @@ class ProtectionPlan:
     absent: tuple[FieldPath, ...]
     schema: pa.Schema
     key_version: int
+    finders: Mapping[Entity, Finder]
+
+    @property
+    def searches(self) -> bool:
+        """Whether values may be treated as what detection finds in them."""
+        scanned = any(isinstance(leaf.rule, ScanRule | AsFound) for leaf in leaves(self.columns))
+        return scanned or self.on_drift is OnDrift.PROTECT_AS_FOUND
+
+    def domains(self) -> Mapping[str, TokenizeRule]:
+        """Returns the token domains that rows may need, each with a rule of it."""
+        rules = [leaf.rule for leaf in leaves(self.columns)]
+        if self.searches:
+            rules += [finder.rule for finder in self.finders.values()]
+        return {rule.domain: rule for rule in rules if isinstance(rule, TokenizeRule)}
 
     def tokenized(self) -> tuple[LeafPlan, ...]:
         """Returns the leaves that get tokens."""
@@ -176,7 +210,13 @@ def plan_protection(policy: Policy, dataset_name: str, schema: pa.Schema, *, key
         absent=tuple(path for path in dataset.fields if path not in planner.found),
         schema=pa.schema([plan.field for plan in columns]),
         key_version=key_version,
+        finders=finders_of(policy),
     )
+
+
+def finders_of(policy: Policy) -> Mapping[Entity, Finder]:
+    """Returns which info type treats what detection finds of each entity."""
+    return {entity: Finder(name, rule) for name, rule in policy.info_types.items() for entity in rule.finds}
 
 
 class _Planner:
@@ -207,9 +247,7 @@ class _Planner:
             self.drift.append(path)
             return None
         if rule is None:
-            if not below:
-                self.drift.append(path)
-            return None
+            return None if below else self._undeclared(place, field, path)
         return None if rule is Plain.DROP or isinstance(rule, DropRule) else self._leaf(place, field, path)
 
     def _rule(self, path: FieldPath) -> InfoType | Plain | None:
@@ -220,7 +258,9 @@ class _Planner:
         return any(declared != path and declared.is_under(path) for declared in self._dataset.fields)
 
     def _struct(self, place: int, field: pa.Field, path: FieldPath) -> StructPlan | None:
-        if self._wrong_shape(path, is_list=False) or self._all_undeclared(path):
+        if self._wrong_shape(path, is_list=False):
+            return None
+        if self._is_undeclared(path) and not self._noted(path):
             return None
         children = tuple(
             plan
@@ -233,7 +273,9 @@ class _Planner:
         return StructPlan(place=place, field=pa.field(field.name, kind, field.nullable), children=children)
 
     def _list(self, place: int, field: pa.Field, path: FieldPath) -> ListPlan | None:
-        if self._wrong_shape(path, is_list=True) or self._all_undeclared(path):
+        if self._wrong_shape(path, is_list=True):
+            return None
+        if self._is_undeclared(path) and not self._noted(path):
             return None
         element = self.column(0, field.type.value_field, path.child(EACH))
         if element is None:
@@ -253,11 +295,25 @@ class _Planner:
             self.drift.append(path)
         return wrong
 
-    def _all_undeclared(self, path: FieldPath) -> bool:
-        undeclared = self._rule(path) is None and not self._declared_below(path)
-        if undeclared:
+    def _is_undeclared(self, path: FieldPath) -> bool:
+        return self._rule(path) is None and not self._declared_below(path)
+
+    def _noted(self, path: FieldPath) -> bool:
+        """Notes an undeclared path, once for all below it; returns whether what lies there is protected as found.
+
+        Names that could be values themselves are left out in any case: they would stand in the output's schema.
+        """
+        if not any(path.is_under(other) for other in self.drift):
             self.drift.append(path)
-        return undeclared
+        plain = path.steps[-1] is EACH or _is_plain(str(path.steps[-1]))
+        return self._dataset.on_drift is OnDrift.PROTECT_AS_FOUND and plain
+
+    def _undeclared(self, place: int, field: pa.Field, path: FieldPath) -> LeafPlan | None:
+        if not self._noted(path):
+            return None
+        metadata = {"consentry.action": AsFound.PROTECT_AS_FOUND.value}
+        output = pa.field(field.name, _found_type(field.type), metadata=metadata)
+        return LeafPlan(place=place, path=str(path), info_type=None, rule=AsFound.PROTECT_AS_FOUND, field=output)
 
     def _leaf(self, place: int, field: pa.Field, path: FieldPath) -> LeafPlan:
         named = self._dataset.rule_for(path)
@@ -289,7 +345,16 @@ def needed_purposes(policy: Policy, dataset_name: str) -> tuple[str, ...]:
     for rule in dataset.fields.values():
         if rule in policy.info_types:
             used |= {*policy.info_types[rule].collect, *policy.info_types[rule].distribute}
+    if _may_search(policy, dataset):
+        used |= {
+            purpose for each in finders_of(policy).values() for purpose in (*each.rule.collect, *each.rule.distribute)
+        }
     return tuple(purpose for purpose in policy.purposes if purpose in used)
+
+
+def _may_search(policy: Policy, dataset: Dataset) -> bool:
+    scanned = any(isinstance(policy.info_types.get(rule), ScanRule) for rule in dataset.fields.values())
+    return scanned or dataset.on_drift is OnDrift.PROTECT_AS_FOUND
 
 
 def dropped_paths(policy: Policy, dataset_name: str) -> frozenset[FieldPath]:
@@ -348,6 +413,11 @@ def _names_people(kind: pa.DataType) -> bool:
     return bool(_is_words(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind))
 
 
+def _found_type(kind: pa.DataType) -> pa.DataType:
+    """Returns the type of what is protected as found: text may get tokens, all else stays or is null."""
+    return pa.string() if _is_words(kind) else kind
+
+
 def _output_type(kind: pa.DataType, rule: InfoType | Plain) -> pa.DataType:
     match rule:
         case Plain.KEEP:
@@ -356,7 +426,9 @@ def _output_type(kind: pa.DataType, rule: InfoType | Plain) -> pa.DataType:
             return pa.string()
         case GeneralizeRule():
             return generalized_type(kind, rule)
-        case Plain.REDACT | RedactRule() | ScanRule() | KeepRule():
+        case ScanRule():
+            return pa.string() if _is_words(kind) else redacted_type(kind)
+        case Plain.REDACT | RedactRule() | KeepRule():
             return redacted_type(kind)
     raise TypeError("a dropped field has no type")
 

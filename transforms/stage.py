@@ -18,7 +18,6 @@ import pyarrow as pa
 from apache_beam.utils.shared import Shared
 
 from ..schemas.errors import SecretError
-from ..schemas.info_types import TokenizeRule
 from ..schemas.policy import Policy
 from ..schemas.project import Project
 from .access.detokenize import distribution_rules, oldest_kept
@@ -147,9 +146,10 @@ class Stage:
 
     def tokenizers(self, plan: ProtectionPlan) -> Mapping[str, Tokenizer]:
         """Returns new tokenizers for a plan, by domain, for one thread."""
-        rules = {leaf.rule.domain: leaf.rule for leaf in plan.tokenized() if isinstance(leaf.rule, TokenizeRule)}
         version = self.config.key_version
-        return {domain: open_tokenizer(rule, self._token_keys, version=version) for domain, rule in rules.items()}
+        return {
+            domain: open_tokenizer(rule, self._token_keys, version=version) for domain, rule in plan.domains().items()
+        }
 
     def keep(self, candidates: Sequence[Candidates]) -> Tally:
         """Writes to the vault what the ledger still permits, and returns what came of it."""

@@ -141,6 +141,8 @@ class Model:
         match rule.action:
             case "keep":
                 return self._counted(path, "kept", value)
+            case "scan" if is_text(kind):
+                return self._counted(path, "scanned", value)
             case "redact" | "scan":
                 return self._counted(path, "redacted", REDACTED if is_text(kind) else None)
             case "mask":

@@ -309,7 +309,7 @@ DENIED = {"use": [False, True], "give": [True, True], "other": [False, True]}
         ("keep_if", pa.string(), ["1985-07-03", None], "kept"),
         ("redact", pa.string(), ["[redacted]", None], "redacted"),
         ("hidden", pa.large_string(), ["[redacted]", None], "redacted"),
-        ("scan", pa.string_view(), ["[redacted]", None], "redacted"),
+        ("scan", pa.string_view(), ["1985-07-03", None], "scanned"),
         ("mask", pa.string(), ["*********3", None], "masked"),
         ("year", pa.string(), ["1985", None], "generalized"),
         ("token", pa.string_view(), ["t:1985-07-03", None], "tokenized"),
@@ -531,7 +531,7 @@ def surrogates(policy_of: PolicyOf) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", TEXT_COLUMNS)
-@pytest.mark.parametrize("rule", ["redact", "scan", "mask", "year", "token"])
+@pytest.mark.parametrize("rule", ["redact", "mask", "year", "token"])
 def test_no_raw_value_is_in_the_buffers_of_what_is_changed(
     protected: Protecting, surrogates: dict[str, Any], name: str, rule: str
 ) -> None:

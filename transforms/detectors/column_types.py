@@ -56,21 +56,21 @@ def column_type(values: pa.Array, header: str = "") -> ColumnType:
         return ColumnType(kind=ColumnKind.EMPTY, evidence="It holds no value.")
     sample = _Sample(_sampled(searched, SAMPLE))
     if _is_prose(sample.texts):
-        leaks = _leaks(searched["values"], ())
+        leaks = _leaks(searched, ())
         evidence = "Most values are sentences or documents."
         return ColumnType(kind=ColumnKind.FREE_TEXT, sample=len(sample.texts), evidence=evidence, leaks=leaks)
     named = promised(header)
     shares = sample.shares(named)
     best = max(shares, key=lambda entity: (shares[entity], entity in named), default=None)
     if best is not None and _accepted(best, shares[best], named) and sample.row_share(best, named) >= MOST_ROWS:
-        return _of_entity(best, shares[best], sample, named, _leaks(searched["values"], (best,)))
+        return _of_entity(best, shares[best], sample, named, _leaks(searched, (best,)))
     several = [entity for entity, share in shares.items() if entity in PROVEN and share >= EACH_OF_MIXED]
     together = min(1.0, sum(shares[entity] for entity in several))
     rows = sum(sample.row_share(entity, named) for entity in several)
     if len(several) > 1 and together >= ACCEPTED and rows >= MOST_ROWS:
         told = " and ".join(f"{entity.value} ({shares[entity]:.0%})" for entity in several)
         return sample.verdict(ColumnKind.MIXED, f"The values are {told}.", share=together)
-    return _ordinary(sample, shares, named, _leaks(searched["values"], ()))
+    return _ordinary(sample, shares, named, _leaks(searched, ()))
 
 
 class _Sample:
@@ -167,24 +167,28 @@ def _ordinary(
     return sample.verdict(ColumnKind.ORDINARY, f"{told}.", share=best, leaks=leaks)
 
 
-def _leaks(searched: pa.ChunkedArray, apart: Sequence[Entity]) -> tuple[Leak, ...]:
+def _leaks(searched: pa.Table, apart: Sequence[Entity]) -> tuple[Leak, ...]:
     """Returns what was found inside values, apart from what they are; chance passes of card checks do not count."""
+    weights, total = searched["counts"].to_pylist(), pc.sum(searched["counts"]).as_py()
     counts: Counter[Entity] = Counter()
-    for _, findings in find_in_texts(searched.combine_chunks()):
-        counts.update({finding.entity for finding in findings if finding.entity is not None})
+    for row, findings in find_in_texts(searched["values"].combine_chunks()):
+        for entity in {finding.entity for finding in findings if finding.entity is not None}:
+            counts[entity] += weights[row]
     if counts[Entity.CREDIT_CARD]:
         counts[Entity.CREDIT_CARD] -= _by_chance(searched)
     return tuple(
-        Leak(entity=entity, count=count, share=count / len(searched))
+        Leak(entity=entity, count=count, share=count / total)
         for entity, count in counts.most_common()
-        if entity not in apart and count >= max(FEWEST_LEAKS, LEAKING * len(searched))
+        if entity not in apart and count >= max(FEWEST_LEAKS, LEAKING * total)
     )
 
 
-def _by_chance(searched: pa.ChunkedArray) -> int:
-    """Returns how many card numbers Luhn would pass among values that look like cards and are any numbers."""
-    digits = [digits_of(folded(value).strip()) for value in searched.to_pylist()]
-    like_cards = sum(card_brand(each) is not None for each in digits)
+def _by_chance(searched: pa.Table) -> int:
+    """Returns how many values Luhn lets pass by chance, where they look like cards and are any numbers."""
+    digits = [digits_of(folded(value).strip()) for value in searched["values"].to_pylist()]
+    like_cards = [card_brand(each) is not None for each in digits]
+    passing = [like and PROVEN[Entity.CREDIT_CARD](each) for each, like in zip(digits, like_cards, strict=True)]
     # A column of cards passes nearly always, one of any numbers once in ten: between them lies no real column.
-    passing = sum(PROVEN[Entity.CREDIT_CARD](each) for each in digits if each)
-    return passing if passing < like_cards / 2 else 0
+    if sum(passing) >= sum(like_cards) / 2:
+        return 0
+    return sum(count for count, passes in zip(searched["counts"].to_pylist(), passing, strict=True) if passes)

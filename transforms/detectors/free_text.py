@@ -54,11 +54,13 @@ SHIELDS = (
 """What looks like values and is none: how surely, and what it is."""
 
 
-def find_in_texts(column: pa.Array) -> Iterator[tuple[int, list[Finding]]]:
+def find_in_texts(column: pa.Array, *, tokens: bool = True) -> Iterator[tuple[int, list[Finding]]]:
     """Yields the rows in which something was found with their findings, disjoint and in order.
 
     Args:
         column: ``string`` or ``large_string``; nulls hold nothing.
+        tokens: Whether ``[card:1:…]`` is taken for a token, in which nothing is found. In texts that were never
+            protected it is what anybody may have written.
 
     Yields:
         Row and findings; ``start`` and ``end`` count code points of the row's text.
@@ -72,7 +74,7 @@ def find_in_texts(column: pa.Array) -> Iterator[tuple[int, list[Finding]]]:
         chosen = _passing(part)
         if len(chosen):
             text = JoinedText(part.take(chosen) if len(chosen) < len(part) else part)
-            found += text.in_rows(_found(text))
+            found += text.in_rows(_found(text, tokens))
     found.sort(key=itemgetter(0))
     for row, group in groupby(found, itemgetter(0)):
         yield row, [finding for _, finding in group]
@@ -91,14 +93,14 @@ def _passing(part: Skeletons) -> Any:
     return np.flatnonzero(np.cumsum(np.bincount(first, minlength=count) - np.bincount(last + 1, minlength=count + 1)[:count]))
 
 
-def _found(text: JoinedText) -> list[Finding]:
+def _found(text: JoinedText, tokens: bool) -> list[Finding]:
     found = [finding for detect in DETECTORS for finding in detect(text)]
     for chain in chains(text):
         found += cards(text, chain)
         found += personal_numbers(text, chain)
         found += phones(text, chain)
     if found:
-        for shield, score, what in SHIELDS:
+        for shield, score, what in SHIELDS if tokens else SHIELDS[1:]:
             found += [Finding(start, end, None, score, what) for start, end in text.spans(shield)]
     return disjoint(found)
 

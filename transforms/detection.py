@@ -1,0 +1,172 @@
+"""Treats what detection finds in columns: spans in texts, numbers, kept columns that hold what they should not.
+
+Plain functions over columns. What stands for a value comes from the caller, for all values of an entity at once, so
+that tokens are made in whole columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..schemas.column_type import ColumnKind
+from ..schemas.info_types import Entity
+from ..schemas.text_tokens import woven
+from .detectors.column_types import column_type
+from .detectors.free_text import find_in_texts
+from .nested_columns import numpy_bools
+
+__all__ = ["Replaced", "contradicting", "found_in_numbers", "replaced_spans"]
+
+BRACKETED = r"\[[A-Za-z][A-Za-z0-9_-]{0,63}:[1-9][0-9]{0,8}:[^\[\]]+\]"
+SAMPLE = 128
+"""Values of a batch by which a kept column is judged."""
+CERTAIN = frozenset(
+    {Entity.EMAIL, Entity.IBAN, Entity.CRYPTO, Entity.SECRET, Entity.URL_WITH_CREDENTIALS, Entity.MAC_ADDRESS}
+)
+"""What no value is by chance, so that one tells."""
+FEWEST = 3
+"""Values of any other entity that tell."""
+
+Rows = np.ndarray[Any, np.dtype[np.int64]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+Replacing = Callable[[Entity, pa.StringArray, Rows], Sequence[tuple[str, bool]]]
+"""Called with an entity, values as they stand in the texts, and the place of each one's text in the column; returns for
+each value the text that takes its place, and whether that is a token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """A column of texts after replacing.
+
+    Attributes:
+        texts: ``string``; the nulls of the input.
+        found: How many spans of each entity were replaced.
+    """
+
+    texts: pa.StringArray
+    found: Mapping[Entity, int]
+
+
+@dataclass(slots=True)
+class _Spans:
+    """Spans of one entity in many texts."""
+
+    rows: list[int] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)
+    values: list[str] = field(default_factory=list)
+
+
+def replaced_spans(column: pa.Array, replacing: Replacing, *, whole: Entity | None = None) -> Replaced:
+    """Returns texts with what was found in them replaced, and text that looks like a token escaped.
+
+    Args:
+        column: Strings of any layout.
+        replacing: Gives what stands for the values.
+        whole: What each text is as a whole, unless something is found in it.
+    """
+    texts = column.cast(pa.string())
+    found = {row: [(each.start, each.end, each.entity) for each in findings] for row, findings in _found(texts)}
+    if whole is not None:
+        lengths = pc.utf8_length(texts).to_pylist()
+        found |= {row: [(0, length, whole)] for row, length in enumerate(lengths) if length and row not in found}
+    looking = pc.fill_null(pc.match_substring_regex(texts, BRACKETED), False)
+    changed = np.union1d(np.fromiter(found, np.int64, len(found)), np.flatnonzero(numpy_bools(looking)))
+    if not len(changed):
+        return Replaced(texts=texts, found={})
+    originals = dict(zip(changed.tolist(), texts.take(pa.array(changed)).to_pylist(), strict=True))
+    spans = _by_entity(found, originals)
+    replacements = _replacements(spans, replacing)
+    made = [_woven(originals[row], replacements.get(row, ())) for row in originals]
+    mask = np.zeros(len(texts), np.bool_)
+    mask[changed] = True
+    result = pc.replace_with_mask(texts, pa.array(mask), pa.array(made, pa.string()))
+    return Replaced(texts=result, found={entity: len(each.rows) for entity, each in spans.items()})
+
+
+def found_in_numbers(column: pa.Array, header: str) -> Bools:
+    """Returns which integers or decimals are, as they stand, something sensitive.
+
+    Args:
+        column: Numbers.
+        header: Its name; where it promises an entity and the values fit, all of them are.
+    """
+    texts = column.cast(pa.string())
+    hidden = np.zeros(len(texts), np.bool_)
+    if column_type(texts, header).kind in (ColumnKind.ENTITY, ColumnKind.MIXED):
+        return numpy_bools(texts.is_valid())
+    hidden[[row for row, _ in _found(texts)]] = True
+    return hidden
+
+
+def contradicting(column: pa.Array, permitted: Sequence[Entity]) -> Entity | None:
+    """Returns the entity that the values of a kept column prove themselves to be, against their declaration.
+
+    Judges by an even sample of the batch; of what chance does not make one value is enough, of all else some.
+
+    Args:
+        column: Of any type; other than text, integers and decimals are never an entity.
+        permitted: Entities that the column is declared to hold.
+    """
+    texts = _sampled(column)
+    if texts is None or not len(texts) or not any(True for _ in find_in_texts(texts)):
+        return None
+    found = column_type(texts)
+    if found.kind is ColumnKind.MIXED:
+        return next((leak.entity for leak in found.leaks if leak.entity not in permitted), None)
+    entity = found.entity
+    if entity is None or entity in permitted or (found.sample < FEWEST and entity not in CERTAIN):
+        return None
+    return entity
+
+
+def _sampled(column: pa.Array) -> pa.Array | None:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    numeric = pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+    if not (numeric or pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        return None
+    places = np.unique(np.linspace(0, max(len(column) - 1, 0), min(SAMPLE, len(column))).astype(np.int64))
+    return column.take(pa.array(places)).cast(pa.string()).drop_null()
+
+
+def _found(texts: pa.StringArray) -> Any:
+    return find_in_texts(texts, tokens=False)
+
+
+def _by_entity(
+    found: Mapping[int, Sequence[tuple[int, int, Entity | None]]], originals: Mapping[int, str]
+) -> dict[Entity, _Spans]:
+    spans: dict[Entity, _Spans] = {}
+    for row, places in found.items():
+        for start, end, entity in places:
+            assert entity is not None
+            each = spans.setdefault(entity, _Spans())
+            each.rows.append(row)
+            each.places.append((start, end))
+            each.values.append(originals[row][start:end])
+    return spans
+
+
+def _replacements(spans: Mapping[Entity, _Spans], replacing: Replacing) -> dict[int, list[tuple[int, int, str, bool]]]:
+    found: dict[int, list[tuple[int, int, str, bool]]] = {}
+    for entity, each in spans.items():
+        made = replacing(entity, pa.array(each.values, pa.string()), np.array(each.rows, np.int64))
+        for row, (start, end), (text, is_token) in zip(each.rows, each.places, made, strict=True):
+            found.setdefault(row, []).append((start, end, text, is_token))
+    return found
+
+
+def _woven(text: str, replacements: Sequence[tuple[int, int, str, bool]]) -> str:
+    parts: list[tuple[str, bool]] = []
+    at = 0
+    for start, end, made, is_token in sorted(replacements):
+        parts += [(text[at:start], False), (made, is_token)]
+        at = end
+    return woven([*parts, (text[at:], False)])
