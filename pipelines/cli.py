@@ -14,12 +14,14 @@ import typer
 
 from ..schemas.errors import RUN_FAILED, PolicyError, PrivacyError
 from .beam_output import set_up_logging
+from .cli_audit import audit
 from .cli_consent import consent_app
 from .cli_detokenize import detokenize
 from .cli_init import init
 from .cli_keys import keys_app
 from .cli_policy import policy_app
 from .cli_protect import protect, verify
+from .cli_scan import scan
 from .console import notice
 
 __all__ = ["app", "main"]
@@ -41,6 +43,8 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(consent_app, name="consent")
 app.command(context_settings={"ignore_unknown_options": True})(protect)
 app.command()(verify)
+app.command()(audit)
+app.command()(scan)
 app.command()(detokenize)
 
 
