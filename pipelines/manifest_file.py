@@ -146,9 +146,10 @@ def vault_writes(outcome: Outcome, *, purged: int) -> VaultWrites:
 
 
 def drift_of(outcome: Outcome, plan: ProtectionPlan) -> dict[str, int]:
-    """Returns the undeclared paths of the input as they may be told, with the records that had a value there."""
+    """Returns the undeclared paths, as they may be told, and the contradicted ones, with the records that it met."""
     counts = outcome.tally.under("drift")
-    return {name: counts.get((name,), 0) for name in sorted({told_path(path) for path in plan.drift})}
+    names = {told_path(path) for path in plan.drift} | {name for (name, *_) in counts}
+    return {name: counts.get((name,), 0) for name in sorted(names)}
 
 
 def field_treatments(outcome: Outcome, plan: ProtectionPlan, policy: Policy) -> dict[str, FieldTreatment]:

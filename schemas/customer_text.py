@@ -63,7 +63,7 @@ def _kept_for(policy: Policy, purpose: str) -> list[str]:
     return [
         f"your {plain_name(name)}"
         for name, rule in policy.info_types.items()
-        if purpose in (*rule.collect, *rule.distribute) and not isinstance(rule, DropRule | RedactRule | ScanRule)
+        if purpose in (*rule.collect, *rule.distribute) and not isinstance(rule, DropRule | RedactRule)
     ]
 
 
@@ -87,7 +87,7 @@ def _treatment(policy: Policy, rule: InfoType) -> str:
         case KeepRule():
             return "We keep it as it is."
         case ScanRule():
-            return "We do not keep what you write there, because it could name people."
+            return "We keep what you write there, without the card numbers, addresses and the like that we find in it."
 
 
 def _stand_in(rule: TokenizeRule) -> str:

@@ -248,7 +248,7 @@ class KeepRule(_Collected):
 
 
 class ScanRule(_Collected):
-    """Free text: what detection finds in it is treated as its own info type; until then all of it is redacted."""
+    """Free text: what detection finds in it is treated as the info type that ``finds`` it, else redacted."""
 
     action: Literal["scan"] = Field(description="What becomes of the value.")
 

@@ -27,7 +27,7 @@ from .wording import coarseness, join_words, plain_name, time_span
 __all__ = ["Change", "Effect", "diff_policies"]
 
 # How much of a value a treatment lets through, from nothing to all.
-OPENNESS = {"drop": 0, "redact": 1, "scan": 1, "tokenize": 2, "mask": 3, "generalize": 3, "keep": 4}
+OPENNESS = {"drop": 0, "redact": 1, "tokenize": 2, "scan": 3, "mask": 3, "generalize": 3, "keep": 4}
 # How much a basis asks of the customer: the more, the tighter.
 ASKING = {Basis.LEGAL_OBLIGATION: 0, Basis.CONTRACT: 0, Basis.LEGITIMATE_INTEREST: 1, Basis.CONSENT: 2}
 COARSE = ("year", "month", "day")

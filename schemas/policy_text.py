@@ -120,11 +120,11 @@ def _row_rule(dataset: Dataset) -> str:
 def _drift_rule(dataset: Dataset) -> str:
     match dataset.on_drift:
         case OnDrift.DROP:
-            return "Undeclared columns are dropped and listed."
+            return "Undeclared columns are dropped, kept ones that hold sensitive values redacted, and both listed."
         case OnDrift.PROTECT_AS_FOUND:
-            return "Undeclared columns are treated as what is found in them."
+            return "Undeclared columns, and kept ones that hold sensitive values, are treated as what is found in them."
         case OnDrift.DEAD_LETTER:
-            return "Records with undeclared columns become dead letters."
+            return "Records with undeclared columns, or with sensitive values in kept ones, become dead letters."
 
 
 def _row(policy: Policy, dataset: Dataset, path: FieldPath) -> str:

@@ -40,7 +40,7 @@ CARD = "4539 1488 0343 6467"
 SECRETS = (
     CARD, "5425-2334-3010-9903", "374245455400126", "6011000990139424", "canary.ann@geheim-post.example",
     "geheim-post.example", "+49 151 55501234", "DE89 3704 0044 0532 0130 00", "Ottilie Kanarienvogel", "1971-03-29",
-    "Ring twice, Ottilie", "Kanarienstadt", "94117-Xq", "203.0.113.77", "secret-agent-string", "cust-Zq7-000417",
+    "5105-1051-0510-5100", "Kanarienstadt", "94117-Xq", "203.0.113.77", "secret-agent-string", "cust-Zq7-000417",
     "cust-Zq7-000418", "evidence-kanarie-1", "source-kanarie-1", "broken-line-kanarie", "cvv-kanarie-971",
 )  # fmt: skip
 
@@ -57,7 +57,7 @@ def order(number: int, **changes: Any) -> dict[str, Any]:
             "method": "card", "card": {"number": CARD, "cvv": "cvv-kanarie-971", "expires": "2029-04"},
             "iban": "DE89 3704 0044 0532 0130 00",
         },
-        "items": [{"sku": "TEA", "quantity": 1, "price": 2.5, "gift_note": "Ring twice, Ottilie"}],
+        "items": [{"sku": "TEA", "quantity": 1, "price": 2.5, "gift_note": "take 5105-1051-0510-5100 twice"}],
         "shipping": {"country": "DE", "city": "Kanarienstadt", "postcode": "94117-Xq"},
         "client_ip": "203.0.113.77",
         **changes,
@@ -181,7 +181,7 @@ FAILING = [
     "consentry.transforms.consent_decision.decide_batch",
     "consentry.transforms.consent_decision.subject_references",
     "consentry.transforms.protection.protect_batch",
-    "consentry.transforms.protection.redact",
+    "consentry.transforms.treatment.redact",
     "consentry.transforms.tokens.tokenizer.ColumnTokenizer._part",
     "consentry.transforms.stores.vault.Vault.write",
     "consentry.transforms.stores.vault.seal",

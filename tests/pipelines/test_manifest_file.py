@@ -173,7 +173,7 @@ def test_a_name_that_could_be_a_value_is_not_told() -> None:
     paths = tuple(FieldPath(("customer", name)) for name in names)
     plan = ProtectionPlan(
         dataset="orders", columns=(), collect=(), on_drift=OnDrift.DROP, contradictions=(), absent=(),
-        drift=(*paths, FieldPath(("ann@example.com", None, "id"))), schema=pa.schema([]), key_version=1,
+        drift=(*paths, FieldPath(("ann@example.com", None, "id"))), schema=pa.schema([]), key_version=1, finders={},
     )  # fmt: skip
     tally = Tally({("drift", told): 2 for told in map(told_path, plan.drift)})
     assert drift_of(Outcome(tally), plan) == {
