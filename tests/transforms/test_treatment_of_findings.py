@@ -240,6 +240,13 @@ def test_what_an_info_type_finds_it_may_keep(protected: Protecting) -> None:
     assert protected({"a": addresses}, {"a": "keep"}).batch["a"].to_pylist() == ["[redacted]"] * 3
 
 
+def test_a_few_values_among_many_nulls_are_seen(protected: Protecting) -> None:
+    values = [None] * 5000
+    values[17:21] = CARDS
+    found = protected({"a": pa.array(values, pa.string())}, {"a": "keep"})
+    assert found.batch["a"][17].as_py() == "[redacted]" and found.tally.under("drift") == {("a",): 4}
+
+
 @pytest.mark.parametrize("values", [["4111111111111111"], [4111111111111111, None], ["2125550123"] * 9])
 def test_one_number_that_chance_may_make_contradicts_nothing(protected: Protecting, values: Any) -> None:
     assert protected({"a": values}, {"a": "keep"}).batch["a"].to_pylist() == values
