@@ -242,6 +242,19 @@ def next_commands() -> list[tuple[str, tuple[str, ...]]]:
         (f"Let {subject} withdraw: the vault is purged", (program, "consent", "record", *withdrawal, *CONFIG)),
         ("Ask again for what Ana was shown: it is refused", (program, *question("email", email, subject), *CONFIG)),
         (
+            "Audit what the shop collects, on one page",
+            (
+                program,
+                "audit",
+                "examples/orders/orders.jsonl",
+                "--dataset",
+                "orders",
+                *CONFIG,
+                "--report",
+                str(PLACE / "audit.html"),
+            ),
+        ),
+        (
             "Add a line to a file of the output: it is found out",
             ("echo", ">>", str(file), "&&", program, "verify", str(OUT / "orders"), *CONFIG),
         ),
