@@ -56,6 +56,10 @@ class ConsentSnapshot:
         owners[order] = np.cumsum(first) - 1
         self._erased = np.zeros(subjects + 1, np.bool_)
         self._erased[owners[columns.decisions == ERASED]] = True
+        # References are MACs and thus spread evenly: their first bits tell where to look, to a place or two.
+        bits = max(1, subjects.bit_length())
+        self._shift = np.uint64(64 - bits)
+        self._begins = np.searchsorted(self._words[0], np.arange(1 << bits, dtype=np.uint64) << self._shift)
         # Two references with one first word are no more likely than a collision of hashes, but must not be mixed up.
         self._alike = bool((self._words[0, 1:] == self._words[0, :-1]).any())
         self._timelines = {
@@ -121,7 +125,12 @@ class ConsentSnapshot:
 
     def _searched(self, wanted: Words) -> Rows:
         last = self._words.shape[1] - 1
-        found: Rows = np.minimum(np.searchsorted(self._words[0], wanted[:, 0]), last)
+        found: Rows = np.minimum(self._begins[wanted[:, 0] >> self._shift], last)
+        behind = np.flatnonzero(self._words[0, found] < wanted[:, 0])
+        while len(behind):
+            behind = behind[found[behind] < last]
+            found[behind] += 1
+            behind = behind[self._words[0, found[behind]] < wanted[behind, 0]]
         while self._alike:
             behind = (found < last) & (self._words[0, found] == wanted[:, 0]) & (self._words[1, found] < wanted[:, 1])
             if not behind.any():
