@@ -20,8 +20,9 @@ from .cli_detokenize import detokenize
 from .cli_init import init
 from .cli_keys import keys_app
 from .cli_policy import policy_app
-from .cli_protect import protect, verify
+from .cli_protect import protect
 from .cli_scan import scan
+from .cli_verify import verify
 from .console import notice
 
 __all__ = ["app", "main"]

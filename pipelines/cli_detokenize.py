@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_options import ConfigOption, JsonOption, now_us, open_project, utf8_text
-from .console import notice, print_json, print_table
+from ..schemas.errors import ConfigError
+from .cli_options import FLAG, ConfigOption, JsonOption, now_us, open_project, utf8_text
+from .console import notice, print_json, print_table, print_texts
+
+if TYPE_CHECKING:
+    from ..transforms.access.detokenize import Answer, Desk
 
 __all__ = ["detokenize"]
+
+STANDARD_INPUT = "-"
 
 
 def detokenize(
     context: typer.Context,
-    domain: Annotated[
-        str, typer.Argument(metavar="DOMAIN", callback=utf8_text, help="The token domain, as the policy names it.")
-    ],
-    tokens: Annotated[list[str], typer.Argument(metavar="TOKEN…", help="Tokens; - reads them from standard input.")],
     purpose: Annotated[str, typer.Option(metavar="P", callback=utf8_text, help="What the value is needed for.")],
     role: Annotated[str, typer.Option(metavar="R", callback=utf8_text, help="The role in which the actor asks.")],
     actor: Annotated[str, typer.Option(metavar="A", callback=utf8_text, help="Who asks; written to the access log.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DOMAIN TOKEN…",
+            show_default=False,
+            help="The token domain, as the policy names it, and tokens; with --text texts alone. "
+            "- reads them from standard input.",
+        ),
+    ] = None,
+    text: Annotated[
+        bool, typer.Option("--text", metavar=FLAG, help=r"All arguments are texts with tokens as \[card:1:TOKEN].")
+    ] = False,
+    null: Annotated[
+        bool,
+        typer.Option("--null", "-z", metavar=FLAG, help="Texts on standard input, and printed, end with NUL."),
+    ] = False,
     subject: Annotated[
         str | None, typer.Option(metavar="S", callback=utf8_text, help="The customer whose permission decides.")
     ] = None,
@@ -36,37 +55,106 @@ def detokenize(
     A refusal says why in one sentence and what may be offered instead. Every
     answer is in the access log before it is shown. Exit code 1 if any token is
     refused.
+
+    With --text, free text comes back with its values; a refused token stays as
+    it stands. Each token in it tells its domain and key version. Standard input
+    holds a text per line and each comes out as a line, so this is a filter:
+
+        consentry detokenize --text - --purpose P --role R --actor A < notes.txt
+
+    A text of several lines is given as an argument, or with --null, where NUL
+    ends each text: a file that has none is one text. Before arguments that
+    begin with a dash put --.
     """
+    _check_use(context, words or [], text=text, null=null, key_version=key_version)
     from .desk import open_desk
 
+    who = {"purpose": purpose, "role": role, "actor": actor}
     project = open_project(context, config)
-    asked = [token for text in tokens for token in (_standard_input() if text == "-" else [_decoded(text)])]
+    domain, given = (None, words or []) if text else (utf8_text((words or [])[0]), (words or [])[1:])
+    asked = list(_asked(given, text=text, null=null))
     with open_desk(project, clock=now_us) as desk:
-        answers = desk.detokenize(
-            domain, asked, purpose=purpose, role=role, actor=actor, subject=subject, key_version=key_version
-        )
+        if domain is None:
+            complete = _texts(desk, asked, who, subject, json=json, end="\0" if null else "\n")
+        else:
+            complete = _tokens(desk, domain, asked, who, subject, key_version, json=json)
+    if not complete:
+        raise typer.Exit(1)
+
+
+def _check_use(context: typer.Context, words: list[str], *, text: bool, null: bool, key_version: int | None) -> None:
+    missing = next((name for place, name in enumerate(_arguments(text)) if place >= len(words)), None)
+    if missing is not None:
+        raise ConfigError(f"Missing argument '{missing}'; see `consentry {context.info_name} --help`")
+    if text and key_version is not None:
+        raise ConfigError("--key-version: not with --text, where each token says its own; leave it out")
+    if null and not text:
+        raise ConfigError("--null: only with --text; tokens on standard input are one per line")
+
+
+def _arguments(text: bool) -> tuple[str, ...]:
+    return ("TEXT…",) if text else ("DOMAIN", "TOKEN…")
+
+
+def _asked(words: Iterable[str], *, text: bool, null: bool) -> Iterator[str]:
+    """Arguments, and what standard input holds where one is ``-``.
+
+    Bytes that are no UTF-8 become U+FFFD, so that their token is refused, and the others are answered.
+    """
+    for word in words:
+        if word != STANDARD_INPUT:
+            yield word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            continue
+        parts = sys.stdin.buffer.read().decode("utf-8-sig", "replace").split("\0" if null else "\n")
+        if text:
+            # What follows the last end is a text only if there is something.
+            yield from parts if parts[-1] else parts[:-1]
+        else:
+            yield from (part.strip() for part in parts if part.strip())
+
+
+def _tokens(
+    desk: Desk,
+    domain: str,
+    tokens: Sequence[str],
+    who: Mapping[str, str],
+    subject: str | None,
+    key_version: int | None,
+    *,
+    json: bool,
+) -> bool:
+    answers = desk.detokenize(domain, tokens, **who, subject=subject, key_version=key_version)
     if json:
         print_json([answer.as_json() for answer in answers])
     else:
         rows = [(answer.token, answer.decision, answer.value, answer.shown) for answer in answers]
-        print_table(f"{domain} for {purpose}", ("token", "decision", "value", "shown"), rows)
-        refusals = {answer.says: answer.options for answer in answers if answer.decision == "refused"}
-        for says, options in refusals.items():
-            notice(says, style="yellow")
-            for option in options:
-                notice(f"  • {option.says}")
-    if any(answer.decision == "refused" for answer in answers):
-        raise typer.Exit(1)
+        print_table(f"{domain} for {who['purpose']}", ("token", "decision", "value", "shown"), rows)
+        _explain(answers)
+    return all(answer.decision == "allowed" for answer in answers)
 
 
-def _standard_input() -> list[str]:
-    """Lines of standard input without their ends; empty lines are no tokens.
+def _texts(
+    desk: Desk, texts: Sequence[str], who: Mapping[str, str], subject: str | None, *, json: bool, end: str
+) -> bool:
+    from ..transforms.access.texts import detokenize_texts
 
-    Bytes that are no UTF-8 become U+FFFD, so that their line is refused as no token and the others are answered.
-    """
-    lines = sys.stdin.buffer.read().decode("utf-8-sig", "replace").split("\n")
-    return [line.strip() for line in lines if line.strip()]
+    restored = detokenize_texts(desk, texts, **who, subject=subject)
+    if json:
+        print_json([each.as_json() for each in restored])
+    else:
+        print_texts([each.text for each in restored], end=end)
+        answers = [span.answer for each in restored for span in each.spans]
+        refused = sum(answer.decision == "refused" for answer in answers)
+        if refused:
+            notice(f"{refused} of {len(answers)} tokens were refused and stay as they stand", style="yellow")
+        _explain(answers)
+    return all(each.complete for each in restored)
 
 
-def _decoded(argument: str) -> str:
-    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+def _explain(answers: Iterable[Answer]) -> None:
+    """Prints each reason for a refusal once, with what may be offered instead."""
+    refusals = {answer.says: answer.options for answer in answers if answer.decision == "refused"}
+    for says, options in refusals.items():
+        notice(says, style="yellow")
+        for option in options:
+            notice(f"  • {option.says}")

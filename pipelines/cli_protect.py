@@ -1,11 +1,10 @@
-"""``consentry protect`` and ``consentry verify``: a run over files, and the check of what it wrote."""
+"""``consentry protect``: a run over files."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,10 +17,9 @@ from .console import notice, print_json, print_table
 if TYPE_CHECKING:
     from ..schemas.manifest import Manifest
 
-__all__ = ["protect", "verify"]
+__all__ = ["protect"]
 
 LOCAL_RUNNER = "FnApiRunner"
-TRUST = "name the public keys to believe with --trust FILE, or a project with --config FILE"
 
 
 def protect(
@@ -119,32 +117,3 @@ def _summarise(manifest: Manifest, out: str) -> None:
     if manifest.drift:
         notice(f"Left out, because the policy does not name it: {', '.join(manifest.drift)}")
     notice(f"Check it any time: consentry verify {out}")
-
-
-def verify(
-    context: typer.Context,
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="An output of `consentry protect`.")],
-    trust: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Public keys to believe. Default: the configuration's.")
-    ] = None,
-    config: ConfigOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Re-check a run: its signature, every file's hash, rows and bytes, the books and the field metadata.
-
-    Believes only the trusted public keys, never one found inside DIR. With
-    --trust it needs no project. Exit code 1 if any check fails.
-    """
-    from ..transforms.crypto.keyring import PublicKeys
-    from .verify import verify_output
-
-    if trust is None:
-        trust = open_project(context, config, otherwise=TRUST).trust
-    report = verify_output(folder, PublicKeys.load(trust))
-    if json:
-        print_json(report.as_json())
-    else:
-        rows = [(check.check, "ok" if check.ok else "failed", check.detail) for check in report.checks]
-        print_table(folder, ("check", "result", "detail"), rows)
-    if not report.ok:
-        raise typer.Exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["notice", "print_json", "print_table", "print_text"]
+__all__ = ["notice", "print_json", "print_table", "print_text", "print_texts"]
 
 STYLES = {"ok": "green", "allowed": "green", "granted": "green", "failed": "red", "refused": "red", "withdrawn": "red"}
 PIPE_WIDTH = 10_000  # wider than any row, so that what another program reads is never folded
@@ -32,6 +32,22 @@ def print_json(document: Any) -> None:
 def print_text(text: str) -> None:
     """Prints plain text on standard output."""
     Console(soft_wrap=True).print(_visible(text), markup=False, highlight=False)
+
+
+def print_texts(texts: Iterable[str], *, end: str) -> None:
+    """Prints texts on standard output, each with ``end`` behind it.
+
+    A pipe gets them in UTF-8 as they are, so that a program reads back what it gave. A terminal gets control characters
+    as escapes.
+    """
+    if sys.stdout.isatty():
+        for text in texts:
+            print_text(text)
+        return
+    sys.stdout.flush()
+    for text in texts:
+        sys.stdout.buffer.write(f"{text}{end}".encode("utf-8", "replace"))
+    sys.stdout.buffer.flush()
 
 
 def notice(text: str, *, style: str = "") -> None:

@@ -7,13 +7,10 @@ is a report; only a place that holds no output at all is an error. Works on loca
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,13 +20,14 @@ from ..schemas.dead_letter import DEAD_LETTER_SCHEMA
 from ..schemas.errors import ConfigError, PrivacyError, RunError
 from ..schemas.manifest import MANIFEST_NAME, Manifest, OutputFile, parse_manifest
 from ..transforms.crypto.key_sets import PublicKeys, Signature, SignatureContext
-from .publication import DATA, DEAD_LETTERS, FILE_SCHEME, NOTES, PART, is_local
+from ..transforms.leaf_columns import marks_of
+from .output_folder import OutputFolder, open_output_folder
+from .publication import DATA, DEAD_LETTERS, NOTES, PART
 
-__all__ = ["Check", "VerifyReport", "verify_output"]
+__all__ = ["Check", "VerifyReport", "check_of", "verify_output"]
 
 BLOCK = 2**20
 PART_PREFIXES = (f"{DATA}/{PART}", f"{DEAD_LETTERS}/{PART}", NOTES)
-METADATA_PREFIX = "consentry."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +41,21 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """All checks of an output; it is as its run left it only if all hold."""
+    """All checks of an output; it is as its run left it only if all hold. ``manifest`` is None if it is none."""
 
     checks: tuple[Check, ...]
+    manifest: Manifest | None = None
 
     @property
     def ok(self) -> bool:
         """Whether all checks hold."""
         return all(check.ok for check in self.checks)
+
+    @property
+    def readable(self) -> bool:
+        """Whether the files are those that were signed, so that they may be read."""
+        held = {check.check for check in self.checks if check.ok}
+        return {"manifest", "signature", "files", "rows"} <= held
 
     def as_json(self) -> dict[str, Any]:
         """Returns the document of ``verify --json``."""
@@ -69,7 +74,7 @@ def verify_output(out: str, trust: PublicKeys) -> VerifyReport:
         ConfigError: There is no folder, or no ``manifest.json`` in it.
         RunError: An object store cannot be asked.
     """
-    folder = _open_folder(out)
+    folder = open_output_folder(out)
     sizes = folder.paths()
     if MANIFEST_NAME not in sizes:
         raise ConfigError(f"{out}: holds no {MANIFEST_NAME}, so it is no output of `consentry protect`; check the path")
@@ -86,62 +91,9 @@ def verify_output(out: str, trust: PublicKeys) -> VerifyReport:
             *files,
             _unlisted_check(folder, sizes, manifest),
             *_content_checks(manifest, found),
-        )
+        ),
+        manifest,
     )
-
-
-class _Folder(Protocol):
-    strict: bool
-
-    def paths(self) -> dict[str, int]: ...
-
-    def open(self, path: str) -> Any: ...
-
-    def read(self, path: str) -> bytes: ...
-
-
-class _LocalFolder:
-    """The files below a local folder; whatever is not a plain file is listed with a size of -1."""
-
-    strict = True
-
-    def __init__(self, out: str) -> None:
-        self._root = Path(out.removeprefix(FILE_SCHEME))
-        if not self._root.is_dir():
-            raise ConfigError(f"{out}: there is no such folder; name an output of `consentry protect`")
-
-    def paths(self) -> dict[str, int]:
-        found = {}
-        for top, folders, names in os.walk(self._root):
-            base = Path(top)
-            for name in [*names, *(folder for folder in folders if (base / folder).is_symlink())]:
-                path = base / name
-                relative = path.relative_to(self._root).as_posix()
-                # A name need not be text; what it is listed as must be.
-                found[relative.encode("utf-8", "backslashreplace").decode()] = _plain_size(path)
-        return found
-
-    def open(self, path: str) -> BinaryIO:
-        return (self._root / path).open("rb")
-
-    def read(self, path: str) -> bytes:
-        return (self._root / path).read_bytes()
-
-
-def _plain_size(path: Path) -> int:
-    try:
-        status = path.lstat()
-    except OSError:
-        return -1
-    return status.st_size if stat.S_ISREG(status.st_mode) else -1
-
-
-def _open_folder(out: str) -> _Folder:
-    if is_local(out):
-        return _LocalFolder(out)
-    from .object_store import ObjectFolder
-
-    return ObjectFolder(out)
 
 
 def _said(error: Exception) -> str:
@@ -175,7 +127,7 @@ class _Found:
 
 
 def _file_checks(
-    folder: _Folder, sizes: dict[str, int], manifest: Manifest, *, trusted: bool
+    folder: OutputFolder, sizes: dict[str, int], manifest: Manifest, *, trusted: bool
 ) -> tuple[tuple[Check, ...], _Found]:
     """Hashes every file of the manifest and opens those whose bytes are the signed ones."""
     found = _Found(trusted)
@@ -196,12 +148,12 @@ def _file_checks(
     bytes_read = sum(file.bytes for file in manifest.files)
     rows = f"{sum(found.rows.values())} rows"
     return (
-        _check("files", changed, f"{len(manifest.files)} files, {bytes_read} bytes, all as they were hashed"),
-        _check("rows", [*_not_read(found), *found.wrong], f"{rows}, as many in each file as listed"),
+        check_of("files", changed, f"{len(manifest.files)} files, {bytes_read} bytes, all as they were hashed"),
+        check_of("rows", [*_not_read(found), *found.wrong], f"{rows}, as many in each file as listed"),
     ), found
 
 
-def _changed(folder: _Folder, sizes: dict[str, int], file: OutputFile) -> str | None:
+def _changed(folder: OutputFolder, sizes: dict[str, int], file: OutputFile) -> str | None:
     if file.path not in sizes:
         return "is missing"
     if sizes[file.path] != file.bytes:
@@ -216,7 +168,7 @@ def _changed(folder: _Folder, sizes: dict[str, int], file: OutputFile) -> str | 
     return None if digest.hexdigest() == file.sha256 else "was changed: its hash is another"
 
 
-def _look_into(folder: _Folder, file: OutputFile, found: _Found) -> None:
+def _look_into(folder: OutputFolder, file: OutputFile, found: _Found) -> None:
     with folder.open(file.path) as opened, pq.ParquetFile(opened) as parquet:
         rows = parquet.metadata.num_rows
         found.rows[file.kind] += rows
@@ -238,10 +190,7 @@ def _marks(schema: pa.Schema) -> Iterator[tuple[str, dict[str, str]]]:
 
 def _marks_of(column: pa.Field, path: FieldPath) -> Iterator[tuple[str, dict[str, str]]]:
     """Yields the marks of a field and of those below it; a field without any has none of its own to show."""
-    texts = {name.decode(): value.decode() for name, value in (column.metadata or {}).items()}
-    marks = {
-        name.removeprefix(METADATA_PREFIX): value for name, value in texts.items() if name.startswith(METADATA_PREFIX)
-    }
+    marks = marks_of(column)
     kind = column.type
     if marks:
         yield str(path), marks
@@ -254,7 +203,7 @@ def _marks_of(column: pa.Field, path: FieldPath) -> Iterator[tuple[str, dict[str
         yield str(path), {}
 
 
-def _unlisted_check(folder: _Folder, sizes: dict[str, int], manifest: Manifest) -> Check:
+def _unlisted_check(folder: OutputFolder, sizes: dict[str, int], manifest: Manifest) -> Check:
     listed = {MANIFEST_NAME, *(file.path for file in manifest.files)}
     unlisted = sorted(sizes.keys() - listed)
     if not folder.strict:
@@ -262,21 +211,23 @@ def _unlisted_check(folder: _Folder, sizes: dict[str, int], manifest: Manifest) 
         if left and len(left) == len(unlisted):
             # Nothing can be written at one moment there: a run that was killed leaves files that no manifest lists.
             return Check("unlisted", True, f"{len(left)} files of other runs, which are no part of the output")
-    return _check("unlisted", [f"{path} is not listed" for path in unlisted], "no file that the manifest does not list")
+    return check_of(
+        "unlisted", [f"{path} is not listed" for path in unlisted], "no file that the manifest does not list"
+    )
 
 
 def _content_checks(manifest: Manifest, found: _Found) -> Iterable[Check]:
     unread = _not_read(found)
     books = manifest.books
     counts = f"in {books.in_} = out {books.out} + dropped {books.dropped} + dead-lettered {books.dead_lettered}"
-    yield _check("books", unread or list(_book_problems(manifest, found)), counts)
+    yield check_of("books", unread or list(_book_problems(manifest, found)), counts)
     reasons = dict(found.reasons)
-    yield _check(
+    yield check_of(
         "reasons",
         unread or ([] if reasons == dict(manifest.reasons) else ["the dead letters have other reasons than listed"]),
         f"{sum(reasons.values())} dead letters, {len(reasons)} reasons",
     )
-    yield _check(
+    yield check_of(
         "fields",
         unread or list(_field_problems(manifest, found)),
         f"{sum(treatment.action != 'drop' for treatment in manifest.fields.values())} fields, marked as listed",
@@ -318,7 +269,8 @@ def _not_read(found: _Found) -> list[str]:
     return [f"{found.unread} files were not opened: they are not as they were hashed"] if found.unread else []
 
 
-def _check(name: str, problems: list[str], fine: str) -> Check:
+def check_of(name: str, problems: list[str], fine: str) -> Check:
+    """Returns a check that holds where there are no problems, else with the first three of them."""
     if not problems:
         return Check(name, True, fine)
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""

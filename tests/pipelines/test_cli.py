@@ -29,9 +29,9 @@ OPTIONS = {
     "consent show": ["--subject", "--at", *PROJECT],
     "consent verify": PROJECT,
     "protect": ["INPUT", "--dataset", "--out", "--at", "--replace", "--runner", *PROJECT],
-    "verify": ["DIR", "--trust", *PROJECT],
+    "verify": ["DIR", "--trust", "--scan", "--sample", "--canaries", *PROJECT],
     "detokenize": [
-        "DOMAIN", "TOKEN", "--purpose", "--role", "--actor", "--subject", "--key-version", *PROJECT,
+        "DOMAIN", "TOKEN", "--purpose", "--role", "--actor", "--text", "--null", "--subject", "--key-version", *PROJECT,
     ],
 }  # fmt: skip
 GROUPS = ["keys", "policy", "consent"]

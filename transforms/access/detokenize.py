@@ -35,7 +35,7 @@ from .explain import (
     standing_refusal,
 )
 
-__all__ = ["Answer", "Desk", "distribution_rules", "oldest_kept"]
+__all__ = ["Answer", "Asked", "Desk", "distribution_rules", "oldest_kept"]
 
 Decision = Literal["allowed", "refused"]
 
@@ -79,6 +79,26 @@ class Answer:
             "says": self.says,
             "options": [{"option": option.option, "says": option.says} for option in self.options],
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A token that is asked for.
+
+    Attributes:
+        domain: Its token domain; where ``known`` is False, the name of an info type that the policy does not tokenize.
+        token: In any spelling that the format accepts.
+        key_version: Only a value of this key version; None: of any.
+        known: Whether the policy tells which domain is meant. If not, nothing is looked up.
+    """
+
+    domain: str
+    token: str
+    key_version: int | None = None
+    known: bool = True
+
+    def __repr__(self) -> str:
+        return f"<Asked: of '{self.domain}'; token hidden>"
 
 
 class Desk:
@@ -134,6 +154,11 @@ class Desk:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def policy(self) -> Policy:
+        """The policy that it answers by."""
+        return self._policy
+
     def detokenize(
         self,
         domain: str,
@@ -162,14 +187,34 @@ class Desk:
             StoreError: Vault or ledger cannot be read; nothing is shown.
             IntegrityError: The ledger was changed; nothing is shown.
         """
+        asked = [Asked(domain=domain, token=token, key_version=key_version) for token in tokens]
+        return self.detokenize_each(asked, purpose=purpose, role=role, actor=actor, subject=subject)
+
+    def detokenize_each(
+        self, asked: Sequence[Asked], *, purpose: str, role: str, actor: str, subject: str | None = None
+    ) -> tuple[Answer, ...]:
+        """Returns an answer for each token, of any domains and key versions, as ``detokenize`` does.
+
+        All are judged at one instant and logged in one go; each domain and key version is looked up once.
+        """
         if not actor.strip():
             raise ConfigError("--actor: is blank; name who asks, because the access log must say it")
         now = self._clock()
-        request = Request(domain=domain, purpose=purpose, role=role, actor=actor, subject=subject)
         self._vault.follow(self._ledger, self._rules, now)
-        outcomes = self._outcomes(request, tokens, now=now, key_version=key_version)
-        self._log(request, tokens, outcomes, now=now)
-        return tuple(outcome.answer for outcome in outcomes)
+        groups: dict[tuple[str, int | None, bool], list[int]] = {}
+        for place, each in enumerate(asked):
+            groups.setdefault((each.domain, each.key_version, each.known), []).append(place)
+        outcomes: dict[int, _Outcome] = {}
+        for (domain, key_version, known), places in groups.items():
+            request = Request(
+                domain=domain, purpose=purpose, role=role, actor=actor, subject=subject, known_domain=known
+            )
+            tokens = [asked[place].token for place in places]
+            found = self._outcomes(request, tokens, now=now, key_version=key_version)
+            outcomes.update(zip(places, found, strict=True))
+        ordered = [outcomes[place] for place in range(len(asked))]
+        self._log(ordered, now=now)
+        return tuple(outcome.answer for outcome in ordered)
 
     def _outcomes(
         self, request: Request, tokens: Sequence[str], *, now: int, key_version: int | None
@@ -234,7 +279,7 @@ class Desk:
             says=says_for(Rule.PERMITTED, case.request, self._policy),
             options=(),
         )
-        return _Outcome(answer, subjects)
+        return _Outcome(case.request, answer, subjects)
 
     def _refused_case(self, case: _Case, typed: str, token: str | None, rule: Rule) -> _Outcome:
         kept = None if token is None else kept_digits(case.domain, token)
@@ -251,33 +296,35 @@ class Desk:
             says=says_for(rule, request, self._policy),
             options=options_for(rule, request, self._policy, actors=self._actors, **known),
         )
-        return _Outcome(answer, ())
+        return _Outcome(request, answer, ())
 
-    def _log(self, request: Request, tokens: Sequence[str], outcomes: Sequence[_Outcome], *, now: int) -> None:
-        named = None if request.subject is None else self._reference_subject(request.subject)
-        domain = self._policy.token_domain(request.domain)
-
-        def spelled(token: str) -> str:
-            return (None if domain is None else self._canonical_token(domain.rule, token)) or token
-
+    def _log(self, outcomes: Sequence[_Outcome], *, now: int) -> None:
         self._access_log.append(
             [
                 AccessRecord(
                     at=now,
-                    actor=request.actor,
-                    role=request.role,
-                    purpose=request.purpose,
-                    domain=request.domain,
-                    token_ref=self._reference_token(request.domain, spelled(token)),
+                    actor=outcome.request.actor,
+                    role=outcome.request.role,
+                    purpose=outcome.request.purpose,
+                    domain=outcome.request.domain,
+                    token_ref=self._reference_token(outcome.request.domain, self._spelled(outcome)),
                     subject_ref=subject,
                     decision=outcome.answer.decision,
                     rule=outcome.answer.rule.value,
                     shown=None if outcome.answer.shown is None else outcome.answer.shown.value,
                 )
-                for token, outcome in zip(tokens, outcomes, strict=True)
-                for subject in outcome.subjects or (named,)
+                for outcome in outcomes
+                for subject in outcome.subjects or (self._named(outcome.request),)
             ]
         )
+
+    def _named(self, request: Request) -> bytes | None:
+        return None if request.subject is None else self._reference_subject(request.subject)
+
+    def _spelled(self, outcome: _Outcome) -> str:
+        domain = self._policy.token_domain(outcome.request.domain)
+        token = outcome.answer.token
+        return (None if domain is None else self._canonical_token(domain.rule, token)) or token
 
 
 def distribution_rules(policy: Policy) -> dict[str, tuple[tuple[str, Basis], ...]]:
@@ -299,8 +346,9 @@ def oldest_kept(policy: Policy, now: int) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """An answer, and the references of the customers whose value it shows."""
+    """An answer to a request, and the references of the customers whose value it shows."""
 
+    request: Request
     answer: Answer
     subjects: tuple[bytes, ...]
 

@@ -35,6 +35,7 @@ class Rule(StrEnum):
     ACTOR_LACKS_ROLE = "actor_lacks_role"
     ROLE_LACKS_PURPOSE = "role_lacks_purpose"
     UNKNOWN_DOMAIN = "unknown_domain"
+    UNKNOWN_INFO_TYPE = "unknown_info_type"
     NOT_DISTRIBUTED = "not_distributed"
     ROLE_SEES_NOTHING = "role_sees_nothing"
     SUBJECT_DOES_NOT_PERMIT = "subject_does_not_permit"
@@ -48,13 +49,23 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Who asks for what; ``subject`` is None where no customer is named."""
+    """Who asks for what.
+
+    Attributes:
+        domain: The token domain; without ``known_domain`` the name of an info type that the policy does not tokenize.
+        purpose: What for.
+        role: In which role.
+        actor: Who asks.
+        subject: The customer named; None where none is.
+        known_domain: Whether ``domain`` is meant as a token domain.
+    """
 
     domain: str
     purpose: str
     role: str
     actor: str
     subject: str | None
+    known_domain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,8 @@ def standing_refusal(request: Request, policy: Policy, actors: Actors) -> Rule |
         return Rule.ACTOR_LACKS_ROLE
     if request.purpose not in policy.roles[request.role].purposes:
         return Rule.ROLE_LACKS_PURPOSE
+    if not request.known_domain:
+        return Rule.UNKNOWN_INFO_TYPE
     domain = policy.token_domain(request.domain)
     if domain is None:
         return Rule.UNKNOWN_DOMAIN
@@ -102,6 +115,8 @@ def says_for(rule: Rule, request: Request, policy: Policy) -> str:
             return f"The role '{role}' does not work for the purpose '{purpose}'."
         case Rule.UNKNOWN_DOMAIN:
             return f"The policy knows no token domain '{domain}'."
+        case Rule.UNKNOWN_INFO_TYPE:
+            return f"The policy knows no info type '{domain}' whose values become tokens."
         case Rule.NOT_DISTRIBUTED if not _distribute(policy, domain):
             return f"Values of '{domain}' are never given back for any purpose: they are not kept."
         case Rule.NOT_DISTRIBUTED:
@@ -158,6 +173,12 @@ def options_for(
             known = sorted(name for name, domain in policy.token_domains.items() if domain.distribute)
             named = ", ".join(known) or "none"
             return (Option("another_domain", f"Domains whose values can be given back: {named}."),)
+        case Rule.UNKNOWN_INFO_TYPE:
+            named = ", ".join(sorted({name for each in policy.token_domains.values() for name in each.info_types}))
+            says = (
+                f"Info types whose values become tokens: {named or 'none'}. Ask who keeps the policy for the old name."
+            )
+            return (Option("check_info_type", says),)
         case Rule.ROLE_SEES_NOTHING:
             return (*others, *_work_with_token(request, policy))
         case Rule.SUBJECT_DOES_NOT_PERMIT | Rule.NOT_PERMITTED_OR_ABSENT:
