@@ -14,13 +14,14 @@ from .words import words
 __all__ = ["birth_dates", "is_birth_date"]
 
 MONTHS = (
-    "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mai|okt|dez|janv|fev|avr|juin|juil|aou|ene|abr|ago|dic|gen|mag|giu|"
-    "lug|set|ott|sty|lut|kwi|maj|cze|lip|sie|wrz|pa\\xa0|pa\\xe0|paz|lis|gru|out|m\\xe0r|fevr|styc"
+    "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mai|okt|dez|janv|fev|avr|juin|juil|aou|ene|abr|ago|dic|gen|mag|"
+    "giu|lug|set|ott|sty|lut|kwi|maj|cze|lip|sie|wrz|pa\\xa0|pa\\xe0|paz|lis|gru|out|m\\xe0r|fevr|styc"
 )
 NUMBERS = r"(?:[12][0-9]|3[01]|0?[1-9])"
 YEAR = r"(?:19|20)[0-9]{2}"
 SHAPE = (
-    rf"{YEAR}[-/.](?:1[0-2]|0?[1-9])[-/.]{NUMBERS}|{NUMBERS}[-/.] ?{NUMBERS}[-/.] ?(?:{YEAR}|[0-9]{{2}})"
+    rf"{NUMBERS} {NUMBERS} {YEAR}|{YEAR}[-/.](?:1[0-2]|0?[1-9])[-/.]{NUMBERS}"
+    rf"|{NUMBERS}[-/.] ?{NUMBERS}[-/.] ?(?:{YEAR}|[0-9]{{2}})"
     rf"|{NUMBERS}(?:st|nd|rd|th|\.|er|\xba)?[ -](?:of |de |d')?(?:{MONTHS})[a-z\xe0]*\.?,?[ -](?:de |del )?{YEAR}"
     rf"|(?:{MONTHS})[a-z\xe0]*\.? {NUMBERS}(?:st|nd|rd|th)?,? {YEAR}"
     rf"|{YEAR}\x8c ?[0-9]{{1,2}}\x8d ?[0-9]{{1,2}}\x8e|{YEAR}[ -](?:{MONTHS})[a-z]*[ -]{NUMBERS}|(?:19|20)[0-9]{{6}}"
@@ -28,11 +29,19 @@ SHAPE = (
 DATE = pattern(f"(?i){SHAPE}")
 WHOLE = re.compile(SHAPE.encode("latin-1"), re.IGNORECASE)
 BIRTH = words(
-    "born dob birth birthday bday birthdate geb geboren geburtsdatum geburtstag ne nee naissance nacido nacida nacimiento "
-    "nato nata nascita nascido nascida nascimento urodzony urodzona urodzenia ur d_o_b d.o.b date_of_birth birth_date",
-    "geburts naiss nacim nasci nascit urodz birth_ date_of_birth geboren 生年月日 誕生 जन्म",
+    "born dob birth birthday bday birthdate geb geboren geburtsdatum geburtstag ne nee naissance nacido nacida "
+    "nacimiento nato nata nascita nascido nascida nascimento urodzony urodzona urodzenia ur d_o_b d.o.b "
+    "date_of_birth birth_date",
+    "geboorte fødsels fodsels född født syntym narozen szület dogum geburts naiss nacim nasci nascit urodz "
+    "birth_ date_of_birth geboren 生年月日 誕生 जन्म",
 )
-BORN = re.compile(folded("生"))
+BORN = re.compile(
+    folded("生") + rb"|[ ,]{0,2}(?:geboren|is (?:my|his|her|their|your) (?:birthday|dob|date of birth))|"
+    rb" ?\((?:dob|d\.o\.b\.?|birthday|date of birth|birth date|geburtsdatum)\)"
+)
+END = re.compile(rb"[^0-9A-Za-z_\xe0]|T[0-9]{2}")
+CLOSED = re.compile(rb"</[^<>]*>")
+"""Ends an element: what it names is over."""
 REACH = 32
 
 
@@ -41,16 +50,16 @@ def birth_dates(text: JoinedText) -> Iterator[Finding]:
     previous = -1
     for start, end in text.spans(DATE):
         near = max(0, start - REACH, previous)
-        before = text.before(start, start - near)
+        before = CLOSED.sub(b"\n ", text.before(start, start - near))
         previous = end
         if (
-            not text.whole(start, end)
+            not (text.begins(start) and END.match(text.data, end))
             or (start and text.data[start - 1] in b"-/.")
             or re.match(rb"[-/.]\d", text.data[end : end + 2])
         ):
             continue
         named = BIRTH.last(before)
-        if BORN.match(text.after(end, 4)):
+        if BORN.match(text.after(end, 32)):
             yield Finding(start, end, Entity.DATE_OF_BIRTH, 0.96, "a date before a word for birth")
         elif named >= 0 and not re.search(rb"[.!?;\n]\s", before[named + 2 :]):
             yield Finding(start, end, Entity.DATE_OF_BIRTH, 0.96, f"a date after the word '{BIRTH.name(before)}'")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ...schemas.info_types import Entity
 from .findings import Finding
-from .joined_text import JoinedText
+from .joined_text import WORD, JoinedText
 from .number_chains import Chain
-from .words import words
+from .number_words import CARD, NO_CARD, SERIAL
 
 __all__ = ["card_brand", "cards", "luhn"]
 
 SHORTEST, LONGEST = 13, 19
+ACCOUNT = re.compile(rb"[A-Za-z]{2}[0-9]{2}[ -]$")
+"""The country and check digits of an account number."""
 FEW_DIGITS = frozenset(b"0123456789")
 
 # First and last value of a number's first six digits, lengths, brand, and whether ranges so wide need a word.
@@ -45,42 +48,26 @@ RANGES = (
 )
 LAYOUTS = {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4, 4, 2), (4, 4, 4, 4, 1), (4, 5, 6), (6, 13)}
 LAYOUTS |= {(4, 4, 4, 3), (4, 4, 5), (4, 4, 4, 1), (8, 8), (6, 10), (4, 4, 4, 2)}
-
-CARD = words(
-    "card cc pan visa mastercard amex maestro discover jcb diners unionpay karte carte tarjeta carta karta kartę cartao "
-    "paid payment pay charged charge bezahlt paye payé pagado pagato pago zapłacono zaplacono",
-    "card credit_card debit_card kreditkart kartennummer carte_bancaire carta_di karty cartao zahlkart bankkart "
-    "master_card american_express カード 卡 कार्ड",
-)
-OTHER = words(
-    "order orders imei iccid sim tracking track invoice ref reference ticket serial sn upc ean isbn gtin barcode awb "
-    "barcodes shipment parcel package case rma sku meid udid account acct iban bestellung auftrag rechnung commande "
-    "facture pedido factura ordine fattura zamowienie faktura timestamp epoch ts ms transaction txn po lot batch meter",
-    "order_n order_id tracking sendung bestell auftrags rechnungs colis suivi envio spedizione przesyłk zamowien "
-    "kundennummer customer_n member artikel seriennummer device",
-)
+EMBOSSED = {(4, 4, 4, 4), (4, 6, 5)}
+"""Layouts that hardly an order or account number has."""
+PROVING = {(4, 4, 5), (4, 4, 4, 4, 3)}
+"""Layouts that nothing else has, so that the rarest numbers need no word in them."""
 
 
 def cards(text: JoinedText, chain: Chain) -> Iterator[Finding]:
     """Yields the card numbers in a chain."""
-    sizes = [end - start for start, end in chain.groups]
-    if sum(sizes) < SHORTEST:
-        return
-    first = 0
-    while first < len(sizes):
-        found = _card_from(text, chain, sizes, first)
-        if found is None:
-            first += 1
-            continue
-        last, finding = found
-        yield finding
-        first = last + 1
+    behind = 0
+    for first in chain.cards:
+        found = _card_from(text, chain, first) if first >= behind else None
+        if found is not None:
+            behind, finding = found[0] + 1, found[1]
+            yield finding
 
 
-def _card_from(text: JoinedText, chain: Chain, sizes: list[int], first: int) -> tuple[int, Finding] | None:
+def _card_from(text: JoinedText, chain: Chain, first: int) -> tuple[int, Finding] | None:
     total = 0
-    for last in range(first, len(sizes)):
-        total += sizes[last]
+    for last in range(first, len(chain.groups)):
+        total += chain.groups[last][1] - chain.groups[last][0]
         if total > LONGEST:
             return None
         if total >= SHORTEST:
@@ -93,25 +80,36 @@ def _card_from(text: JoinedText, chain: Chain, sizes: list[int], first: int) -> 
 def _card(text: JoinedText, chain: Chain, first: int, last: int) -> Finding | None:
     digits = bytes(byte for byte in chain.cut(first, last) if byte in FEW_DIGITS)
     brand = card_brand(digits)
-    if brand is None or not luhn(digits):
+    if brand is None or not luhn(digits) or _longer(chain, first, last):
         return None
     start, end = chain.groups[first][0], chain.groups[last][1]
-    if not _stands_alone(text, chain, first, last):
-        return None
     before, after = text.before(start), text.after(end, 24)
-    named, other = CARD.governing(before), OTHER.governing(before)
+    named = CARD.governing(before)
     near = named >= 0 or CARD.first(after) >= 0
-    if other > named or (named < 0 and OTHER.first(after[:12]) >= 0):
-        return None
-    name, needs_word = brand
-    if _longer(chain, first, last):
-        return None
     sizes = chain.sizes(first, last)
-    if not near and (needs_word or not _usual(chain, first, last, sizes)):
+    name, needs_word = brand
+    if _other(before, after, named, embossed=sizes in EMBOSSED and not needs_word):
+        return None
+    if not _whole(text, start, end, named - len(before) if named >= 0 else None):
+        return None
+    if not near and ((needs_word and sizes not in PROVING) or not _proves_itself(text, chain, first, last)):
         return None
     told = f", after the word '{CARD.name(before)}'" if named >= 0 else ", beside a word for cards" if near else ""
     score = 0.99 if near else 0.95
     return Finding(start, end, Entity.CREDIT_CARD, score, f"{len(digits)} digits, {name} range, Luhn valid{told}")
+
+
+def _other(before: bytes, after: bytes, named: int, *, embossed: bool) -> bool:
+    """Returns whether a word says that the number is something else; grouped as on a card it must be a strong one."""
+    if NO_CARD.governing(before) <= named and (named >= 0 or NO_CARD.first(after[:12]) < 0):
+        return False
+    return not embossed or SERIAL.governing(before) >= 0 or SERIAL.first(after[:12]) >= 0
+
+
+def _proves_itself(text: JoinedText, chain: Chain, first: int, last: int) -> bool:
+    """Returns whether a run needs no word: usual groups, and neither the end of a code nor part of a longer row."""
+    sizes = chain.sizes(first, last)
+    return _usual(chain, first, last, sizes) and text.begins(chain.start) and _apart(chain, first, last)
 
 
 def _usual(chain: Chain, first: int, last: int, sizes: tuple[int, ...]) -> bool:
@@ -122,34 +120,49 @@ def _usual(chain: Chain, first: int, last: int, sizes: tuple[int, ...]) -> bool:
     return sizes in LAYOUTS and gaps <= {1, 2, 3}
 
 
-def _stands_alone(text: JoinedText, chain: Chain, first: int, last: int) -> bool:
-    """Returns whether the run is no part of something longer: a word, an account number, a longer row of groups."""
-    start, end = chain.groups[first][0], chain.groups[last][1]
-    if not text.whole(start, end):
-        return False
-    if start and text.data[start - 1] in b"+.":
+def _whole(text: JoinedText, start: int, end: int, named: int | None) -> bool:
+    """Returns whether nothing goes on at the ends: no word, number, fraction or account number.
+
+    Args:
+        text: Where the number is.
+        start: Where it begins.
+        end: Behind its last digit.
+        named: Where a word for cards ends, counted from the start; None: there is none. It may touch the number.
+    """
+    last = text.data[end]
+    if last in WORD and (named is None or last in FEW_DIGITS):
         return False
     if text.data[end : end + 1] == b"." and text.data[end + 1] in FEW_DIGITS:
         return False
-    around = text.data[max(0, start - 5) : start]
-    if len(around) == 5 and around[:2].isalpha() and around[2:4].isdigit() and around[4] in b" -":
-        return False  # a country and check digits stand in front: an account number
-    sizes = chain.sizes(first, last)
-    same = set(sizes[:-1]) == {4}
-    if first and same and len(sizes) > 1 and chain.sizes(first - 1, first - 1) == (4,) and not _far(chain, first):
+    if not text.begins(start):
+        return named == 0 or (named is not None and text.data[start - 1 : start] == b"_")
+    if start and text.data[start - 1] in b"+." and not text.data[start - 2 : start - 1].isalpha():
         return False
-    more = last + 1 < len(chain.groups)
-    return not (
-        more and same and sizes[-1] == 4 and chain.sizes(last + 1, last + 1) == (4,) and not _far(chain, last + 1)
-    )
+    return ACCOUNT.search(text.data, max(0, start - 5), start) is None
+
+
+def _apart(chain: Chain, first: int, last: int) -> bool:
+    """Returns whether groups of four are no part of a longer row of them; another card may touch one."""
+    sizes = chain.sizes(first, last)
+    if len(sizes) == 1 or set(sizes[:-1]) != {4}:
+        return True
+    if first and chain.sizes(first - 1, first - 1) == (4,) and not _far(chain, first):
+        return first >= 4 and _is_card(chain, first - 4, first - 1)
+    if sizes[-1] != 4 or last + 1 == len(chain.groups) or chain.sizes(last + 1, last + 1) != (4,):
+        return True
+    return _far(chain, last + 1) or (last + 4 < len(chain.groups) and _is_card(chain, last + 1, last + 4))
 
 
 def _longer(chain: Chain, first: int, last: int) -> bool:
     """Returns whether a short group follows that belongs to a longer number of the same brand."""
     if last + 1 >= len(chain.groups) or chain.sizes(last + 1, last + 1)[0] > 3 or _far(chain, last + 1):
         return False
-    brand = card_brand(bytes(byte for byte in chain.cut(first, last + 1) if byte in FEW_DIGITS))
-    return brand is not None and chain.sizes(last, last) == (4,)
+    return chain.sizes(last, last) == (4,) and _is_card(chain, first, last + 1)
+
+
+def _is_card(chain: Chain, first: int, last: int) -> bool:
+    digits = bytes(byte for byte in chain.cut(first, last) if byte in FEW_DIGITS)
+    return card_brand(digits) is not None and luhn(digits)
 
 
 def _far(chain: Chain, place: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable
 from operator import itemgetter
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from ...schemas.info_types import Entity
 
 __all__ = ["Finding", "disjoint"]
 
-PLACE = itemgetter(0, 1)
+START, PLACE = itemgetter(0), itemgetter(0, 1)
 
 
 class Finding(NamedTuple):
@@ -54,7 +55,10 @@ def _best(group: list[Finding]) -> list[Finding]:
     if len(group) > 1:
         chosen: list[Finding] = []
         for finding in sorted(group, key=lambda each: (-each.score, each.start - each.end, each.start)):
-            if all(finding.end <= other.start or other.end <= finding.start for other in chosen):
-                chosen.append(finding)
-        group = sorted(chosen, key=PLACE)
+            place = bisect(chosen, finding.start, key=START)
+            if (not place or chosen[place - 1].end <= finding.start) and (
+                place == len(chosen) or finding.end <= chosen[place].start
+            ):
+                chosen.insert(place, finding)
+        group = chosen
     return [finding for finding in group if finding.entity is not None]

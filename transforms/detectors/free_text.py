@@ -7,18 +7,19 @@ sure they are.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from ..values.byte_rows import Bools, Int64s
 from .birth_dates import birth_dates
 from .cards import cards
 from .findings import Finding, disjoint
-from .ibans import ibans
+from .ibans import COUNTRIES, ibans
 from .joined_text import JoinedText, pattern
 from .network import emails, ip_addresses, mac_addresses, urls
 from .number_chains import SHORTEST, chains
@@ -31,11 +32,15 @@ from .wallets import wallets
 __all__ = ["find_in_texts"]
 
 GATE = pattern(
-    r"@|://|[0-9]\.[0-9]{1,3}\.[0-9]|[0-9A-Fa-f]:[0-9A-Fa-f:]{0,4}:|::[0-9A-Fa-f]|[0-9A-Fa-f]{2}-[0-9A-Fa-f]{2}-[0-9A-Fa-f]{2}-"
-    r"|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]|[0-9A-Za-z_-]{20}|-----BEGIN|[A-Za-z]{2}[0-9]{2} ?[0-9A-Z]{4} ?[0-9A-Z]{4}|[A-Za-z]{2}[ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[A-Da-d]"
-    r"|(?i:passw|passphrase|passcode|passwd|pwd|secret|api.?key|token|kennwort|mot de passe|contrase|clave|senha|has.o|bearer"
-    r"|access.?key|\bmdp\b|\bpass\b|\bpw\b|palavra|parola|credential|born|birth|\bur\.|\bdob\b|geb|n[ae]e? l|naci|nasci|nato |nata "
-    r"|urodz|\x8b|d\.o\.b)"
+    r"@|%40|://|[0-9]\.[0-9]{1,3}\.[0-9]|[0-9A-Fa-f]:[0-9A-Fa-f:]{0,4}:|::[0-9A-Fa-f]"
+    r"|[0-9A-Fa-f]{2}-[0-9A-Fa-f]{2}-[0-9A-Fa-f]{2}-|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]"
+    r"|[0-9A-Za-z_-]{20}|-----BEGIN"
+    rf"|(?i:{COUNTRIES}) ?[0-9]{{2}}[ -]?(?:[0-9A-Za-z]{{4}}[ -]?){{2}}[0-9A-Za-z]{{3}}"
+    r"|[A-Za-z]{2}[ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[A-Da-d]"
+    r"|(?i:passw|passphrase|passcode|passwd|pwd|secret|api.?key|token|kennwort|mot de passe|contrase|clave|senha"
+    r"|has[l\xe0]o|bearer|access.?key|(?:mdp|pass|pw)[^0-9a-z]|authoriz|palavra|parola|credential"
+    r"|born|birth|ur\. ?[0-9]|dob|bday|geb|naiss|dsels|f[o\xe0]d[dt]|syntym|narozen|szulet|dogum|nacim|nascim|nee? le "
+    r"|naci|nasci|nato |nata |urodz|\x8b|d\.o\.b)|[Nn]ee? (?:a|en) [A-Z]"
 )
 NEAR = 20
 """Bytes within which seven digits may be one value."""
@@ -80,25 +85,44 @@ def find_in_texts(column: pa.Array, *, tokens: bool = True) -> Iterator[tuple[in
         yield row, [finding for _, finding in group]
 
 
-def _passing(part: Skeletons) -> Any:
-    """Returns the rows of some skeletons in which something may be found."""
+def _passing(part: Skeletons) -> Int64s:
+    """Returns the rows of some skeletons in which something may be found; each as if it stood alone."""
     data, ends = part.data[part.offsets[0] : part.offsets[-1]], part.offsets[1:] - part.offsets[0]
+    passes = np.zeros(len(part), np.bool_)
     digits = np.flatnonzero(data - ord("0") < 10)
-    near = digits[: 1 - FEWEST_DIGITS][digits[FEWEST_DIGITS - 1 :] - digits[: 1 - FEWEST_DIGITS] <= NEAR]
-    # Nothing parts the rows here, so that a match may begin in one and end in another: then all of them pass.
-    spans = np.array([match.span() for match in GATE.finditer(data.tobytes())], np.int64).reshape(-1, 2)
-    first = np.searchsorted(ends, np.concatenate([near, spans[:, 0]]), side="right")
-    last = np.searchsorted(ends, np.concatenate([near, spans[:, 1] - 1]), side="right")
-    count = len(part) + 1
-    return np.flatnonzero(np.cumsum(np.bincount(first, minlength=count) - np.bincount(last + 1, minlength=count + 1)[:count]))
+    lead, rear = digits[: 1 - FEWEST_DIGITS], digits[FEWEST_DIGITS - 1 :]
+    near = rear - lead <= NEAR
+    first, last = _rows(ends, lead[near], rear[near])
+    passes[first[first == last]] = True
+    _gate(data.tobytes(), ends.tolist(), passes)
+    return np.flatnonzero(passes)
+
+
+def _gate(text: bytes, ends: list[int], passes: Bools) -> None:
+    """Marks the rows in which the gate's pattern is; nothing parts them, so a match may reach into the next one."""
+    place = 0
+    while (match := GATE.search(text, place)) is not None:
+        row = bisect(ends, match.start())
+        place = ends[row]
+        passes[row] |= match.end() <= place or GATE.search(text[match.start() : place]) is not None
+
+
+def _rows(ends: Int64s, first: Int64s, last: Int64s) -> tuple[Int64s, Int64s]:
+    return np.searchsorted(ends, first, side="right"), np.searchsorted(ends, last, side="right")
 
 
 def _found(text: JoinedText, tokens: bool) -> list[Finding]:
     found = [finding for detect in DETECTORS for finding in detect(text)]
+    previous = -1
     for chain in chains(text):
-        found += cards(text, chain)
-        found += personal_numbers(text, chain)
-        found += phones(text, chain)
+        if chain.cards:
+            found += cards(text, chain)
+        if chain.persons:
+            found += personal_numbers(text, chain)
+        numbers = list(phones(text, chain, previous))
+        if numbers:
+            found += numbers
+            previous = numbers[-1].end
     if found:
         for shield, score, what in SHIELDS if tokens else SHIELDS[1:]:
             found += [Finding(start, end, None, score, what) for start, end in text.spans(shield)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,28 +10,38 @@ import numpy as np
 from ...schemas.info_types import Entity
 from ..values.iban_countries import CLASSES, iban_country
 from .findings import Finding
-from .joined_text import JoinedText, pattern
+from .joined_text import WORD, JoinedText, pattern
 
-__all__ = ["ibans", "is_iban"]
+__all__ = ["COUNTRIES", "ibans", "is_iban"]
 
-IBAN = pattern(r"[A-Za-z]{2}[0-9]{2}(?:[ -]?[0-9A-Za-z]){11,40}")
+COUNTRIES = "|".join(
+    first + second
+    for first in string.ascii_uppercase
+    for second in string.ascii_uppercase
+    if iban_country(first + second)
+)
+"""A pattern of the codes of all countries that have such numbers."""
+IBAN = pattern(rf"\b(?:(?i:iban)_?)?((?i:{COUNTRIES}) ?[0-9]{{2}})")
+LONGEST = 70
+"""Characters of an account number with separators."""
 SEPARATORS = b" -"
+SIGNS = frozenset((string.ascii_letters + string.digits).encode())
 
 
 def ibans(text: JoinedText) -> Iterator[Finding]:
     """Yields account numbers, plain or in groups, in either case."""
-    for start, end in text.spans(IBAN):
-        if not text.begins(start):
+    for start, _ in text.spans(IBAN, 1):
+        if not text.begins(start) and text.data[start - 4 : start].lower() not in (b"iban", b"ban_"):
             continue
         country = iban_country(text.data[start : start + 2].decode().upper())
         if country is None:
             continue
-        stop = _stop(text.data, start, end, country.length)
-        if stop is None or not text.whole(start, stop):
+        stop = _stop(text.data, start, min(start + LONGEST, len(text.data)), country.length)
+        if stop is None or text.data[stop] in WORD:
             continue
         written = text.data[start:stop]
         compact = bytes(byte for byte in written if byte not in SEPARATORS).upper()
-        if (written.isupper() or written.islower()) and is_iban(compact):
+        if len({written[2:], written[2:].upper(), written[2:].lower()}) < 3 and is_iban(compact):
             reason = f"{country.length} characters of an account number of {country.code}, check digits valid"
             yield Finding(start, stop, Entity.IBAN, 0.99, reason)
 
@@ -39,7 +50,13 @@ def _stop(data: bytes, start: int, end: int, length: int) -> int | None:
     """Returns where so many characters end, separators apart; None: there are not so many."""
     seen = 0
     for place in range(start, end):
-        seen += data[place] not in SEPARATORS
+        if data[place] in SEPARATORS:
+            if data[place - 1] in SEPARATORS:
+                return None
+            continue
+        if data[place] not in SIGNS:
+            return None
+        seen += 1
         if seen == length:
             return place + 1
     return None

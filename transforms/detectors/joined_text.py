@@ -21,9 +21,15 @@ Span = tuple[int, int]
 BREAK = bytes([SEPARATOR])
 WORD = frozenset((string.ascii_letters + string.digits + "_").encode() + b"\xe0")
 """Bytes that make up words; a value begins and ends where no word does."""
-PART = re.compile(rb"[\x00\n;,\"]|[.!?](?:\s|$)")
+PART = re.compile(rb"[\x00\n\t|;,\"]|[.!?](?:\s|$)")
 """Where a part of a sentence ends."""
 LOWER = bytes(range(256)).lower()
+LETTERS = string.ascii_letters.encode() + b"\xe0"
+# What JSON writes for line breaks, tabs and quotes parts words as they do; as long as what it stands for.
+ESCAPES = (
+    *((written, space.rjust(2)) for written, space in ((b"\\n", b"\n"), (b"\\r", b""), (b"\\t", b""), (b'\\"', b'"'))),
+    *((b"\\u00" + code, b" " * 6) for code in (b"3c", b"3e", b"26", b"27", b"a0", b"3C", b"3E", b"A0")),
+)
 
 
 def pattern(text: str) -> Any:
@@ -53,8 +59,9 @@ class JoinedText:
         data = np.full(int(lengths.sum()) + len(skeletons), SEPARATOR, np.uint8)
         text = skeletons.data[skeletons.offsets[0] : skeletons.offsets[-1]]
         if len(text):
+            text = np.where(text == SEPARATOR, np.uint8(ord(" ")), text)
             data[np.arange(len(text)) + np.repeat(np.arange(len(skeletons)), lengths)] = text
-        self.data = data.tobytes()
+        self.data = _unescaped(data.tobytes())
 
     @cached_property
     def lower(self) -> bytes:
@@ -62,7 +69,7 @@ class JoinedText:
         return self.data.translate(LOWER)
 
     @cached_property
-    def bytes(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def array(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """The text as an array."""
         return np.frombuffer(self.data, np.uint8)
 
@@ -73,8 +80,12 @@ class JoinedText:
 
     def before(self, place: int, width: int = 40) -> bytes:
         """Returns what stands in front of a place in its row, in lower case."""
-        text = self.lower[max(0, place - width) : place]
-        return text[text.rfind(BREAK) + 1 :]
+        first = max(0, place - width)
+        text = self.lower[first:place]
+        row = text.rfind(BREAK) + 1
+        if not row and first and self.data[first - 1] in WORD:
+            return text.lstrip(LETTERS)  # the rest of a word is no word
+        return text[row:]
 
     def after(self, place: int, width: int = 20) -> bytes:
         """Returns what follows a place in its row and in the same part of a sentence, in lower case."""
@@ -107,3 +118,10 @@ class JoinedText:
             first = int(self._skeletons.offsets[owner])
             start, end = int(places[first + start]), int(places[first + end - 1]) + 1
         return finding._replace(start=start, end=end)
+
+
+def _unescaped(text: bytes) -> bytes:
+    if b"\\" in text:
+        for written, meant in ESCAPES:
+            text = text.replace(written, meant)
+    return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from ipaddress import AddressValueError, IPv6Address
+from typing import Any
 
 from ...schemas.info_types import Entity
 from .findings import Finding
@@ -16,34 +17,29 @@ __all__ = ["emails", "ip_addresses", "mac_addresses", "urls"]
 ATOM = r"[0-9A-Za-z\xe0%'+_~-]"
 LABEL = r"[0-9A-Za-z\xe0\x80-\xa0]"
 EMAIL = pattern(
-    rf"{ATOM}+(?:\.{ATOM}+)*@(?:{LABEL}(?:[0-9A-Za-z\xe0\x80-\xa0-]{{0,61}}{LABEL})?\.)+[A-Za-z\xe0][0-9A-Za-z\xe0-]{{1,62}}"
+    rf"{ATOM}+(?:\.{ATOM}+)*(?:@|%40)(?:{LABEL}(?:[0-9A-Za-z\xe0\x80-\xa0-]{{0,61}}{LABEL})?\.)+"
+    r"[A-Za-z\xe0][0-9A-Za-z\xe0-]{1,62}"
 )
-FILES = {
-    b"png",
-    b"jpg",
-    b"jpeg",
-    b"gif",
-    b"svg",
-    b"webp",
-    b"pdf",
-    b"css",
-    b"js",
-    b"ts",
-    b"json",
-    b"html",
-    b"ico",
-    b"txt",
-}
+FILES = set(b"png jpg jpeg gif svg webp pdf css js ts json html ico txt".split())
 LEADING = b"'~%-"
+AT: Any = re.compile(rb"(.*)(@|%40)(.*)", re.DOTALL)
 
-URL = pattern(r"(?i)\b[a-z][a-z0-9+.-]{1,30}://[^\x00-\x20/?#@\"'<>`]+@[^\x00-\x20\"'<>`]+")
-TRAILING = b".,;:!?)]}\xa0"
+URL_SIGN = r"[^\x00-\x20\"'<>`|\\,;]"
+# A comma may part hosts and a semicolon parameters; else a list goes on behind the URL.
+URL = pattern(
+    r"(?i)\b[a-z][a-z0-9+.-]{1,30}://[^\x00-\x20/?#@\"'<>`]+@"
+    rf"{URL_SIGN}+(?:[,;][0-9a-z-]+[.:=][^\x00-\x20\"'<>`|\\,;/]{URL_SIGN}*)*"
+)
+TRAILING = b".,;:!?)]}*_\xa0"
 
+LONGEST = 45
+RANGE = re.compile(rb"(?:^|[^0-9.])\d{1,3}(?:\.\d{1,3}){3} ?-$")
+PORT = re.compile(rb":[0-9]{2,5}(?![0-9:.])")
 IPV4 = re.compile(rb"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}")
 IPV4_PLACE = pattern(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}")
 IPV6 = pattern(r"[0-9A-Fa-f:]*:[0-9A-Fa-f]*:[0-9A-Fa-f:]*(?:\.[0-9]{1,3}){0,3}")
 VERSION = words(
-    "version versions v ver rev release releases build firmware fw kernel driver sdk api patch update upgrade schema "
+    "version versions ver rev release releases build firmware fw kernel driver sdk api patch update upgrade schema "
     "chapter section clause paragraph win windows app client agent chrome safari firefox edge oid",
     "version release firmware",
 )
@@ -52,24 +48,31 @@ IP = words(
 )
 
 MAC = pattern(
-    r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
+    r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}"
+    r"|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
 )
+
+PLACEHOLDER = re.compile(rb"[<{$\[].*|\*+|x+|\.+|password|pass", re.IGNORECASE)
 
 
 def emails(text: JoinedText) -> Iterator[Finding]:
     """Yields e-mail addresses."""
     for start, end in text.spans(EMAIL):
-        local, _, domain = text.data[start:end].rpartition(b"@")
+        local, sign, domain = AT.match(text.data[start:end]).groups()
         stripped = local.lstrip(LEADING)
+        if stripped.startswith(b"_") and text.data[end : end + 1] == b"_":
+            stripped = stripped.lstrip(b"_")  # emphasis of Markdown
         start += len(local) - len(stripped)
         if domain.endswith(b"-"):
             domain = domain.rstrip(b"-")
-            end = start + len(stripped) + 1 + len(domain)
+            end = start + len(stripped) + len(sign) + len(domain)
         suffix = domain.rpartition(b".")[2].lower()
         if not stripped or suffix in FILES or re.match(rb"(?i)\d+x\.|\d+x$", domain):
             continue
-        if text.data[end : end + 1] in (b"@", b"_") or (start and text.data[start - 1 : start] == b"@"):
+        if text.data[end : end + 1] == b"@" or (start and text.data[start - 1 : start] == b"@"):
             continue
+        if stripped == b"git" and text.data[end : end + 1] == b":":
+            continue  # the place of a repository
         yield Finding(start, end, Entity.EMAIL, 0.96, "an address with '@' and a domain name")
 
 
@@ -80,13 +83,16 @@ def urls(text: JoinedText) -> Iterator[Finding]:
         end = start + len(written)
         user, found, password = written.partition(b"://")[2].rpartition(b"@")[0].partition(b":")
         if found and password:
-            if re.fullmatch(rb"[<{$\[*x.].*|password|pass", password.lower()) and not password.isalnum():
+            if PLACEHOLDER.fullmatch(password):
+                yield Finding(start, end, None, 0.97, "a URL with nothing in the place of its password")
                 continue
             yield Finding(
                 start, end, Entity.URL_WITH_CREDENTIALS, 0.995, "a URL with user and password before its host"
             )
         elif len(user) >= 20:
             yield Finding(start, end, Entity.URL_WITH_CREDENTIALS, 0.995, "a URL with a token before its host")
+        elif b"." not in user:
+            yield Finding(start, end, None, 0.97, "a URL with a user before its host")
 
 
 def ip_addresses(text: JoinedText) -> Iterator[Finding]:
@@ -108,9 +114,9 @@ def _ipv6(text: JoinedText, start: int, end: int) -> Finding | None:
         written, end = written[:-1], end - 1
     if written.startswith(b":") and not written.startswith(b"::"):
         written, start = written[1:], start + 1
-    if not text.whole(start, end) or written.count(b":") < 2 or len(written) < 3:
+    if not 3 <= len(written) <= LONGEST or not text.whole(start, end) or written.count(b":") < 2:
         return None
-    if (start and text.data[start - 1] in b":.") or text.data[end : end + 1] == b":":
+    if (start and text.data[start - 1] in b":.") or (b"." not in written and text.data[end : end + 1] == b":"):
         return None
     try:
         address = IPv6Address(written.decode())
@@ -126,16 +132,19 @@ def _ipv6(text: JoinedText, start: int, end: int) -> Finding | None:
 def _ipv4(text: JoinedText, start: int, end: int) -> Iterator[Finding]:
     if not IPV4.fullmatch(text.data[start:end]) or not text.whole(start, end):
         return
-    if (start and text.data[start - 1] in b".-") or re.match(rb"\.\d|-\d", text.data[end : end + 3]):
-        return
     before = text.before(start, 32)
+    ranged = RANGE.search(before) or (text.data[end : end + 1] == b"-" and IPV4.match(text.data, end + 1))
+    if re.search(rb"\.$" if ranged else rb"[.-]$", before) or re.match(
+        rb"\.\d" if ranged else rb"[.-]\d", text.data[end : end + 2]
+    ):
+        return
     named, version = IP.governing(before), VERSION.governing(before)
-    if version > named or re.search(rb"[a-z]/$", before):
+    if version > named or re.search(rb"[a-z]/$|\bv\.? ?$", before):
         return
     if named < 0 and re.match(rb",\d\d(?![0-9a-z,])", text.data[end : end + 4]):
         return
     small = all(len(part) == 1 for part in text.data[start:end].split(b"."))
-    if small and named < 0 and len(set(text.data[start:end])) > 2:
+    if small and named < 0 and len(set(text.data[start:end])) > 2 and not PORT.match(text.data[end : end + 7]):
         return
     yield Finding(start, end, Entity.IP_ADDRESS, 0.93 if named >= 0 else 0.85, "four numbers to 255, an IPv4 address")
 

@@ -13,17 +13,21 @@ from .words import words
 
 __all__ = ["insurance_numbers", "is_itin", "is_nhs", "is_ssn", "personal_numbers"]
 
-SSN = words("ssn ssns ss social_security social_security_number soc_sec", "social_sec ssn_")
+SSN = words(
+    "ssn ssns ss my_social his_social her_social your_social the_social social_is social_no social_number "
+    "social_security social_security_number soc_sec",
+    "social_sec ssn_",
+)
 ITIN = words("itin itins tin taxpayer taxpayer_id tax_id tax_identification", "individual_taxpayer taxpayer itin_")
 NHS = words("nhs nhs_number nhs_no health_service patient patient_id", "nhs_ nhs")
 OTHER = words(
-    "order part item sku ref reference model serial tracking invoice case ticket phone tel fax zip lot batch account acct "
-    "po routing aba ein vat duns cusip",
+    "order part item sku ref reference model serial tracking invoice case ticket phone tel fax zip lot batch "
+    "account acct po routing aba ein vat duns cusip",
     "order_n part_n tracking account_n",
 )
 NINO = pattern(
-    r"(?:^|[^0-9A-Za-z_\xe0])([A-CEGHJ-PR-TW-Za-ceghj-pr-tw-z][A-CEGHJ-NPR-TW-Za-ceghj-npr-tw-z][ -]?[0-9]{2}[ -]?[0-9]{2}"
-    r"[ -]?[0-9]{2}[ -]?[A-Da-d])(?:[^0-9A-Za-z_\xe0]|$)"
+    r"\b[A-CEGHJ-PR-TW-Za-ceghj-pr-tw-z][A-CEGHJ-NPR-TW-Za-ceghj-npr-tw-z][ -]?[0-9]{2}[ -]?[0-9]{2}"
+    r"[ -]?[0-9]{2}[ -]?[A-Da-d]\b"
 )
 NINO_WORDS = words("nino ni insurance ni_number", "national_insurance ni_n nat_ins")
 UNUSED_PREFIXES = {b"BG", b"GB", b"NK", b"KN", b"TN", b"NT", b"ZZ"}
@@ -32,7 +36,7 @@ ITIN_GROUPS = {*range(50, 66), *range(70, 89), *range(90, 93), *range(94, 100)}
 
 def personal_numbers(text: JoinedText, chain: Chain) -> Iterator[Finding]:
     """Yields social security, taxpayer and NHS numbers in a chain."""
-    for first in range(len(chain.groups)):
+    for first in chain.persons:
         for last in range(first, min(first + 3, len(chain.groups))):
             sizes = chain.sizes(first, last)
             if sizes in ((9,), (3, 2, 4)):
@@ -76,7 +80,9 @@ def _ten(text: JoinedText, chain: Chain, first: int, last: int) -> Iterator[Find
 
 def insurance_numbers(text: JoinedText) -> Iterator[Finding]:
     """Yields National Insurance numbers."""
-    for start, end in text.spans(NINO, 1):
+    for start, end in text.spans(NINO):
+        if not text.whole(start, end):
+            continue
         written = text.data[start:end]
         if written[:2].upper() in UNUSED_PREFIXES:
             continue

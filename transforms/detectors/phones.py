@@ -14,13 +14,15 @@ import phonenumbers
 
 from ...schemas.info_types import Entity
 from .findings import Finding
-from .joined_text import JoinedText
+from .joined_text import WORD, JoinedText
 from .number_chains import Chain
-from .words import words
+from .number_words import NO_PHONE, PHONE
 
 __all__ = ["is_phone", "is_unmistakable_phone", "phone_region", "phones"]
 
 SHORTEST, LONGEST = 7, 15
+FAR = 30
+"""Groups between a number and a word outside its chain, so that the word says nothing of it."""
 
 # What national numbers look like as they are dialled, trunk prefix included; first match wins.
 NATIONAL = tuple(
@@ -54,7 +56,7 @@ NATIONAL = tuple(
 PLAIN = re.compile(rb"\+?[0-9 ()./-]{6,30}")
 DECIMALS = re.compile(rb",\d\d?(?!\d)")
 UNMISTAKABLE = re.compile(
-    rb"\([2-9]\d\d\) ?[2-9]\d\d[-. ]\d{4}"
+    rb"\([2-9]\d\d\) ?[2-9]\d\d[-. ]\d{4}|\(555\) ?\d{3}[-. ]\d{4}|555-\d{3}-\d{4}"
     rb"|[2-9]\d\d([-.])[2-9]\d\d\1\d{4}"
     rb"|1[-. ][2-9]\d\d[-. ][2-9]\d\d[-. ]\d{4}"
     rb"|\(?0[1-9]\d{1,4}\)?[ /-]\d{3,4}[ -]?\d{3,4}"
@@ -65,50 +67,59 @@ UNMISTAKABLE = re.compile(
     rb"|\(\d\d\) ?9?\d{4}-\d{4}"
 )
 EXIT = re.compile(rb"00[1-9]")
+LISTED = re.compile(rb"[ \t\n,;/|&]{1,4}(?:(?:and|or|und|oder|et|ou|y|o|e|i|lub) )?\(?")
+LOCAL = re.compile(rb"[2-9]\d\d[-.]\d{4}|\(?\d{3}\)?[-. ]\d{3}[-. ]\d{4}")
+"""American numbers without area code, or with one that nobody has; only after a word for them."""
+FICTIONAL = re.compile(rb"(?:1?[2-9]\d\d|1?)555\d{4,7}|0?7700900\d{3}|0?1632960\d{3}|0?63998\d{4}")
+FICTIONAL_ABROAD = re.compile(
+    "1[2-9][0-9]{2}555[0-9]{4}|1555[0-9]{7}|447700900[0-9]{3}|441632960[0-9]{3}|3363998[0-9]{4}"
+)
+"""Numbers that regulators keep for films and examples, which is what people write when they do not write their own."""
+DECIMAL = re.compile(rb"(?:0|[1-9]\d{0,3})\.\d{5,}")
+SPLIT = re.compile(rb"(?:\+?\d{1,3}[ -]?)?(?:\(0\) ?)?\(?\d{1,5}\)? ?/")
+"""What may stand before a slash within a number: codes."""
 CODE = re.compile(rb"[A-Z0-9]{2,} $")
 """The end of a code in capitals, of which the digits that follow may be a part."""
-PHONE = words(
-    "call calls called phone phones tel telephone mobile mob cell fax whatsapp sms ring reach dial contact hotline ph "
-    "mobil fon rufnummer appel appeler appelez portable joindre movil telefono llamar llame celular fono ligue "
-    "ligar telemovel telefone cellulare chiamare chiama numero_di zadzwon zadzwonic tel_kom kom komorka fijo "
-    "viber telegram signal text txt callback voicemail landline facsimile gsm zap",
-    "phone t: p: f: m: w: h: telef tél telephon mobil cellul handy rufnummer rückruf anruf anrufen rufen erreichbar durchwahl festnetz téléph rappel "
-    "llam marcar chiam zadzwo dzwon komork komórk celul whats call_ contact_n number_is reach_ 電話 携帯 連絡先 फोन मोबाइल नंबर "
-    "ligar ligue contato contat",
-)
-OTHER = words(
-    "order orders invoice ref reference ticket tracking track serial sn sku ean isbn upc gtin part item items model case "
-    "rma account acct customer policy contract vat tax id imei iccid sim iban ssn itin nhs nino card version v epoch ts "
-    "timestamp bestellung auftrag rechnung kundennummer commande facture colis pedido factura ordine fattura zamowienie "
-    "faktura passport po lot batch meter zip plz postcode steuer siret siren nip pesel regon kvk abn lat lon lng build "
-    "amount total price qty quantity",
-    "order_n order_id tracking sendung bestell auftrag rechnung artikel seriennummer suivi envio spedizione przesyłk "
-    "zamowien member account_n kontonummer konto customer_n booking reservation buchung",
-)
 
 
-def phones(text: JoinedText, chain: Chain) -> Iterator[Finding]:
-    """Yields the telephone numbers in a chain."""
+def phones(text: JoinedText, chain: Chain, previous: int = -1) -> Iterator[Finding]:
+    """Yields the telephone numbers in a chain.
+
+    Args:
+        text: Where the chain is.
+        chain: Groups of digits.
+        previous: Behind the last number that was found, whose word may speak for the next one in a list too.
+    """
     sizes = [end - start for start, end in chain.groups]
-    first = 0
-    while first < len(sizes):
-        found = _phone_from(text, chain, sizes, first)
-        if found is None:
-            first += 1
+    behind = 0
+    for first in range(len(sizes)):
+        if first < behind or (FAR <= first < len(sizes) - FAR and not _abroad(text, chain.groups[first][0])):
             continue
-        last, finding = found
-        yield finding
-        first = last + 1
+        found = _phone_from(text, chain, sizes, first, previous)
+        if found is not None:
+            behind, finding = found[0] + 1, found[1]
+            previous = finding.end
+            yield finding
 
 
-def _phone_from(text: JoinedText, chain: Chain, sizes: list[int], first: int) -> tuple[int, Finding] | None:
+def _abroad(text: JoinedText, start: int) -> bool:
+    return text.data[start - 1 : start] == b"+" or text.data[start : start + 2] == b"00"
+
+
+def _phone_from(
+    text: JoinedText, chain: Chain, sizes: list[int], first: int, previous: int
+) -> tuple[int, Finding] | None:
     start = chain.groups[first][0]
     lead = text.data[max(0, start - 2) : start]
     runs = _runs(sizes, first)
     if not runs:
         return None
     if lead[-1:] == b"+" or lead == b"+(":
-        return _international(text, chain, first, runs, start - (2 if lead == b"+(" else 1))
+        start -= 2 if lead == b"+(" else 1
+        if not text.begins(start):
+            return None  # a sum
+        enclosed = text.data[start - 1 : start] == b"(" and b")" in chain.cut(first, min(first + 1, len(sizes) - 1))
+        return _international(text, chain, first, runs, start - enclosed)
     if not text.begins(chain.start):
         return None  # the chain is the end of a code
     if EXIT.match(chain.cut(first, first)):
@@ -117,7 +128,12 @@ def _phone_from(text: JoinedText, chain: Chain, sizes: list[int], first: int) ->
             found = _international(text, chain, first, runs, start)
             if found is not None:
                 return found
-    return _national(text, chain, first, runs)
+    return _national(text, chain, first, runs, listed=_listed(text, previous, start))
+
+
+def _listed(text: JoinedText, previous: int, start: int) -> bool:
+    """Returns whether a number stands in a list behind another."""
+    return 0 <= previous >= start - 12 and LISTED.fullmatch(text.data, previous, start) is not None
 
 
 def _runs(sizes: list[int], first: int) -> list[int]:
@@ -138,70 +154,76 @@ def _international(
     for last in runs:
         end = chain.groups[last][1]
         written = chain.cut(first, last)
-        digits = re.sub(rb"[^0-9]", b"", re.sub(rb"\(0\)", b"", written))
+        if not _calm(written) or text.data[end] in WORD:
+            continue
+        digits = _digits(written.replace(b"(0)", b""))
         region = phone_region(b"+" + (digits[2:] if EXIT.match(digits) and start == chain.groups[first][0] else digits))
-        if region and text.data[end] not in b"\xe0" and not text.data[end : end + 1].isalnum() and _calm(written):
+        if region:
             return last, Finding(start, end, Entity.PHONE, 0.9, f"international number, valid in {region}")
     return None
 
 
 def _calm(written: bytes) -> bool:
     """Returns whether the separators could stand in one number."""
-    return b"+" not in written and not re.search(rb"[-./]{2}|  ", written)
+    slash = written.rfind(b"/")
+    if slash >= 0 and not SPLIT.fullmatch(written, 0, slash + 1):
+        return False
+    return not re.search(rb"[+_]|[-./]{2}|  ", written) and not DECIMAL.fullmatch(written)
 
 
-def _national(text: JoinedText, chain: Chain, first: int, runs: list[int]) -> tuple[int, Finding] | None:
+def _national(
+    text: JoinedText, chain: Chain, first: int, runs: list[int], *, listed: bool
+) -> tuple[int, Finding] | None:
     start = chain.groups[first][0]
-    if (
-        start
-        and text.data[start - 1 : start] == b"("
-        and b")" in chain.cut(first, min(first + 1, len(chain.groups) - 1))
-    ):
-        start -= 1
+    start -= text.data[start - 1 : start] == b"(" and b")" in chain.cut(first, min(first + 1, len(chain.groups) - 1))
     before = text.before(start)
-    named, other = PHONE.governing(before), OTHER.governing(before)
-    if other > named:
+    named = PHONE.governing(before)
+    if NO_PHONE.governing(before) > named:
         return None
     for last in runs:
         end = chain.groups[last][1]
         written = text.data[start:end]
-        digits = re.sub(rb"[^0-9]", b"", written)
-        if not _calm(written) or not text.whole(start, end) or _continues(text, start, end) or len(digits) < 8:
+        if not _calm(written) or not text.whole(start, end) or _continues(text, start, end):
             continue
-        after = text.after(end, 18)
-        near = named >= 0 or PHONE.first(after) >= 0
+        if named >= 0 and LOCAL.fullmatch(written):
+            return last, Finding(start, end, Entity.PHONE, 0.8, "a number as in the US, after a word for it")
+        near = named >= 0 or listed or PHONE.first(text.after(end, 18)) >= 0
         alone = first == 0 and last == len(chain.groups) - 1
-        if not near and not (
-            alone and UNMISTAKABLE.fullmatch(written) and not CODE.search(text.data[start - 6 : start])
-        ):
+        if not near and not (alone and _proves_itself(text, start, end)):
             continue
-        if not near and OTHER.first(after[:10]) >= 0:
-            continue
-        region = _national_region(digits)
-        if region is None:
-            continue
-        told = (
-            f"after the word '{PHONE.name(before)}'"
-            if named >= 0
-            else "beside a word for it"
-            if near
-            else "in a usual layout"
-        )
-        score = 0.85 if near else 0.7
-        return last, Finding(start, end, Entity.PHONE, score, f"national number, valid in {region}, {told}")
+        region = _national_region(_digits(written))
+        if region is not None:
+            name = f"after the word '{PHONE.name(before)}'" if named >= 0 else "beside a word for it"
+            told = f"national number, valid in {region}, {name if near else 'in a usual layout'}"
+            return last, Finding(start, end, Entity.PHONE, 0.85 if near else 0.7, told)
     return None
+
+
+def _proves_itself(text: JoinedText, start: int, end: int) -> bool:
+    """Returns whether a number without a word for it is laid out as only telephone numbers are."""
+    written = text.data[start:end]
+    if not UNMISTAKABLE.fullmatch(written) or len(_digits(written)) < 9:
+        return False
+    return not CODE.search(text.data, max(0, start - 6), start) and NO_PHONE.first(text.after(end, 10)) < 0
 
 
 def _continues(text: JoinedText, start: int, end: int) -> bool:
     """Returns whether digits or signs around say that the number is longer, a decimal or a formula."""
-    around = text.data[max(0, start - 1) : start] + b" " + text.data[end : end + 4]
+    lead = text.data[max(0, start - 2) : start]
+    lead = b" " if lead[:1].isalpha() and lead[1:] == b"." else lead[-1:]
+    around = lead + b" " + text.data[end : end + 9]
     bare = text.data[start:end].isdigit()
     return bool(
-        re.match(rb"[.#-] |.? (?:[.:/-]\d|[%*=])", around) or (bare and DECIMALS.match(around, around.index(b" ") + 1))
+        re.match(rb"[.#-] |.? (?:[.:-]\d|/\d{1,6}(?!\d)|[%=]|\* ?\d)", around)
+        or (bare and DECIMALS.match(around, around.index(b" ") + 1))
     )
 
 
 def _national_region(digits: bytes) -> str | None:
+    if len(digits) < 8:
+        return None
+    if FICTIONAL.fullmatch(digits) and len(digits) > 8:
+        return "GB" if digits[-10:-3] in (b"7700900", b"1632960") else "FR" if digits[-9:-4] == b"63998" else "US"
     for region, shape in NATIONAL:
         if shape.fullmatch(digits) and _valid(digits.decode(), region):
             return region
@@ -209,7 +231,7 @@ def _national_region(digits: bytes) -> str | None:
 
 
 def is_unmistakable_phone(written: bytes) -> bool:
-    """Returns whether a value is international with its plus, or national in a layout of telephone numbers, and valid."""
+    """Returns whether a value is valid, and international with its plus or national in an unmistakable layout."""
     if written.startswith(b"+"):
         return _is_international(written)
     return bool(UNMISTAKABLE.fullmatch(written)) and _national_region(_digits(written)) is not None
@@ -243,6 +265,8 @@ def phone_region(digits: bytes) -> str | None:
 
 @lru_cache(maxsize=65_536)
 def _region(number: str) -> str | None:
+    if FICTIONAL_ABROAD.fullmatch(number, 1):
+        return {"1": "US", "4": "GB"}.get(number[1], "FR")
     try:
         parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException:

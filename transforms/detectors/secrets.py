@@ -13,7 +13,8 @@ from .words import words
 __all__ = ["secrets"]
 
 PRIVATE_KEY = pattern(
-    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----[^\x00]*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\x00|$)"
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+    r"[^\x00]*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\x00|$)"
 )
 WEB_TOKEN = pattern(r"eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}")
 # Prefixes by which those who issue keys mark them.
@@ -29,15 +30,20 @@ SHAPES = pattern(
 NAMES = (
     r"pass(?:word|wd|phrase|code)?|pwd|pw|secret(?:[ _-]?(?:access)?[ _-]?key)?|(?:api|access|auth|private|app|account|"
     r"encryption|signing|master|shared)[ _-]?(?:key|token|secret|password)|client[ _-]?secret|(?:[a-z0-9]{1,20}_){0,3}"
-    r"(?:token|secret|passwd|password|apikey|api_key|secret_key|access_key)|token|bearer|apikey|credentials?|passwort|"
+    r"(?:token|secret|passwd|password|pass|pwd|pw|apikey|api_key|secret_key|access_key)|token|bearer|authorization|apikey|credentials?|passwort|"
     r"kennwort|mot de passe|mdp|contrase.a|clave|senha|has.o|parola d.accesso|palavra.passe|\x93\x94\xa0\x95\xa0\xa0"
 )
+SIGN = (
+    r" (?:for|of|to) [0-9a-z_. -]{1,30}?(?: is |: ?|=)|[ \t]*(?::=|=>|[:=>])[ \t]*|'s |"
+    r" (?:is now|is|was|lautet|ist|est|es|to|jest|e|=>)[ :]+| "
+)
+"""What joins a name and its value."""
 NAMED = pattern(
-    rf"(?i)(?:^|[^0-9a-z])(?:{NAMES})(?:[ _-]?(?:value|id))?[\"'`\x27\]]*([ \t]*(?::=|=>|[:=])[ \t]*| (?:is now|is|was|lautet|ist|"
-    r"est|es|to|jest|e|=>)[ :]+| )(?:(?:bearer|basic) )?[\"'`]?([^\x00-\x20\"'`,;<>]{6,200})"
+    rf"(?i)(?:^|[^0-9a-z])({NAMES})(?:[ _-]?(?:value|id))?[\"'`\]]*({SIGN})(?:(?:bearer|basic) )?"
+    r"[\"'`]?([^\x00-\x20\"'`,;|<>]{6,200})"
 )
 QUERY = re.compile(rb"&[A-Za-z_]\w*=")
-ENDS = b".,;:!?)]}'\"\xa0"
+ENDS = b".,;:?)]}'\"\xa0"
 DULL = re.compile(
     rb"(?i)(?:none|null|nil|true|false|undefined|redacted|hidden|required|optional|string|example|changeme|password\d?|"
     rb"your[_-].*|my[_-].*|\$\{?.*|\{\{.*|\[.*|<.*|%.*%|x+|\*+|\.+|-+|_+|\xa0+|os\.environ.*|process\.env.*|env\..*|https?:.*|"
@@ -61,19 +67,20 @@ def secrets(text: JoinedText) -> Iterator[Finding]:
 
 def _named(text: JoinedText) -> Iterator[Finding]:
     for match in NAMED.finditer(text.data):
-        start, end = match.span(2)
+        start, end = match.span(3)
         value = QUERY.split(text.data[start:end], maxsplit=1)[0].rstrip(ENDS)
-        if len(value) >= 6 and not DULL.fullmatch(value) and _secretive(value, match[1]):
+        if len(value) >= 6 and not DULL.fullmatch(value) and _secretive(value, match[2], match[1].lower()):
             yield Finding(start, start + len(value), Entity.SECRET, 0.9, "what is named as a password, key or token")
 
 
-def _secretive(value: bytes, sign: bytes) -> bool:
+def _secretive(value: bytes, sign: bytes, name: bytes) -> bool:
     """Returns whether a value looks made up rather than said: after ``:`` or ``=`` less is asked of it."""
     digits = any(48 <= byte < 58 for byte in value)
     letters = any(byte in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" for byte in value)
     signs = any(byte in b"!@#$%^&*+=?~_-/\\|." for byte in value)
     mixed = value.lower() != value and value.upper() != value and value[1:].lower() != value[1:]
-    named = sign.strip() in (b":", b"=", b":=", b"=>")
-    if named:
+    if sign.strip() in (b":", b"=", b":=", b"=>", b">"):
+        if name.endswith((b"pass", b"password", b"passwd", b"pwd", b"pw", b"code")) and (sign == b"=" or not letters):
+            return letters or digits
         return letters and (digits or signs or mixed or len(value) >= 16)
-    return letters and digits and (signs or len(value) >= 8) or (letters and signs and mixed)
+    return (letters and digits and (signs or len(value) >= 8)) or (letters and signs and mixed)

@@ -118,7 +118,7 @@ def _folded(rows: Int64s, column: pa.Array) -> Skeletons:
 @cache
 def _table() -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The byte of each code point; made at first use, since it takes a tenth of a second."""
-    table = np.full(TABLE_END + 1, LETTER, np.uint8)
+    table = np.full(TABLE_END + 1, SYMBOL, np.uint8)
     for point in range(TABLE_END):
         table[point] = _byte(chr(point))
     return table
@@ -130,6 +130,8 @@ def _byte(character: str) -> int:
         return point
     if character in SIGNS:
         return SIGNS[character]
+    if point >= TABLE_END:
+        return OMITTED if point in TAGS else SYMBOL
     if point in POINTS:
         return ord(POINTS[point])
     category = unicodedata.category(character)

@@ -1,4 +1,4 @@
-"""Addresses of cryptocurrency wallets, by their own checks: Base58Check, Bech32 and Bech32m (BIP 173, 350), 20 bytes."""
+"""Addresses of cryptocurrency wallets, by their own checks: Base58Check, Bech32, Bech32m (BIP 173, 350), 20 bytes."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from .skeletons import folded
 
 __all__ = ["Words", "words"]
 
-PARTED = re.compile(rb"[0-9]{4}|\n\s*[^\s]|[a-z\xe0]{3}[.!?]\s")
+PARTED = re.compile(rb"[0-9]{4}|\n\s*[^\s]|[a-z\xe0]{3}[.!?]\s|[=<>|0-9][^\n]*\n")
 
 
 class Words:
@@ -22,7 +22,8 @@ class Words:
     """
 
     def __init__(self, whole: Iterable[str], begun: Iterable[str]) -> None:
-        parts = [_edge(word[:1]) + _spelled(word) + _edge(word[-1:]) for word in whole]
+        # The longest first: of two that begin in one place, the first wins.
+        parts = [_edge(word[:1]) + _spelled(word) + _edge(word[-1:]) for word in sorted(whole, key=len, reverse=True)]
         parts += [_edge(word[:1]) + _spelled(word) for word in begun]
         self._pattern = pattern("|".join(parts))
 

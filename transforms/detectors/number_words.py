@@ -1,0 +1,49 @@
+"""The words that tell what a number is: a telephone's, a card's, or one of the many that are neither."""
+
+from __future__ import annotations
+
+from .words import words
+
+__all__ = ["CARD", "NO_CARD", "NO_PHONE", "PHONE", "SERIAL"]
+
+PHONE = words(
+    "call calls called phone phones tel telephone mobile mob cell fax whatsapp sms ring reach dial contact "
+    "hotline ph mobil fon rufnummer appel appeler appelez portable joindre movil telefono llamar llame celular "
+    "fono ligue ligar telemovel telefone cellulare chiamare chiama numero_di zadzwon zadzwonic tel_kom kom "
+    "komorka fijo tfno tlf tlfn tfn fone nr_tel viber telegram signal text txt callback voicemail landline "
+    "facsimile gsm zap",
+    "phone t: p: f: m: w: h: telef tél telephon mobil cellul handy rufnummer rückruf anruf anrufen rufen "
+    "erreichbar durchwahl festnetz téléph rappel llam marcar chiam zadzwo dzwon komork komórk celul whats "
+    "call_ contact_n number_is reach_ 電話 携帯 連絡先 फोन मोबाइल नंबर ligar ligue contato contat",
+)
+NO_PHONE = words(
+    "order orders invoice ref reference ticket tracking track serial sn sku ean isbn upc gtin part item items "
+    "model case rma account acct customer policy contract vat tax id imei iccid sim iban ssn itin nhs nino "
+    "card version v epoch ts timestamp bestellung auftrag rechnung kundennummer commande facture colis pedido "
+    "factura ordine fattura zamowienie faktura passport po lot batch meter zip plz postcode steuer siret siren "
+    "nip pesel regon kvk abn lat lon lng build amount total price qty quantity",
+    "order_n order_id tracking sendung bestell auftrag rechnung artikel seriennummer suivi envio spedizione "
+    "przesyłk zamowien member account_n kontonummer konto customer_n booking reservation buchung",
+)
+
+CARD = words(
+    "card card_no card_nr card_num card_number cc_no pan_no cc pan visa mastercard amex maestro discover jcb "
+    "diners unionpay karte carte tarjeta carta karta kartę cartao paid payment pay charged charge bezahlt paye "
+    "payé pagado pagato pago zapłacono zaplacono",
+    "card credit_card debit_card kreditkart kartennummer carte_bancaire carta_di karty cartao zahlkart "
+    "bankkart master_card american_express カード 卡 कार्ड",
+)
+NO_CARD = words(
+    "order orders imei iccid sim tracking track invoice ref reference ticket serial sn upc ean isbn gtin "
+    "barcode awb barcodes shipment parcel package case rma sku meid udid account acct iban bestellung auftrag "
+    "rechnung commande facture pedido factura ordine fattura zamowienie faktura timestamp epoch ts ms "
+    "transaction txn po lot batch meter",
+    "order_n order_id tracking sendung bestell auftrags rechnungs colis suivi envio spedizione przesyłk "
+    "zamowien kundennummer customer_n member artikel seriennummer device",
+)
+SERIAL = words(
+    "imei iccid sim tracking track serial sn upc ean isbn gtin barcode awb shipment parcel udid meid epoch "
+    "licence license",
+    "tracking sendung colis suivi envio spedizione przesyłk seriennummer device",
+)
+"""Of those, what numbers devices and parcels rather than orders, which may be grouped like cards too."""
