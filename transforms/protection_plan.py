@@ -82,6 +82,7 @@ class LeafPlan:
         info_type: Name of the info type; None for a plain ``keep`` or ``redact``.
         rule: Its rule; ``Plain`` where the dataset names no info type, ``AsFound`` where it does not name the field.
         field: Field of the output.
+        is_token: Whether the input's metadata says that the values are tokens of an earlier run.
     """
 
     place: int
@@ -89,6 +90,7 @@ class LeafPlan:
     info_type: str | None
     rule: InfoType | Plain | AsFound
     field: pa.Field
+    is_token: bool = False
 
     @property
     def collect(self) -> tuple[str, ...]:
@@ -323,7 +325,10 @@ class _Planner:
         kind = _output_type(field.type, rule)
         nullable = field.nullable or rule is not Plain.KEEP
         output = pa.field(field.name, kind, nullable, metadata=_metadata(rule, info_type, self._version))
-        return LeafPlan(place=place, path=str(path), info_type=info_type, rule=rule, field=output)
+        is_token = (field.metadata or {}).get(b"consentry.action") == b"tokenize"
+        return LeafPlan(
+            place=place, path=str(path), info_type=info_type, rule=rule, field=output, is_token=is_token
+        )
 
 
 def leaves(columns: tuple[ColumnPlan, ...]) -> Iterator[LeafPlan]:

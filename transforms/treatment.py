@@ -134,7 +134,7 @@ class Treatment:
         match rule:
             case Plain.KEEP | KeepRule():
                 permitted = rule.finds if isinstance(rule, KeepRule) else ()
-                entity = contradicting(column, permitted)
+                entity = None if plan.is_token else contradicting(column, permitted)
                 return (
                     self._kept(plan, column, values)
                     if entity is None

@@ -23,7 +23,7 @@ SECRET = b"a secret of the vault"
 
 
 def project_in(folder: Path, *, kek: str | dict[str, str] = "file:kek.key", tenant: str = "shop") -> Project:
-    return Project.model_validate(
+    project = Project.model_validate(
         {
             "tenant": tenant,
             "policy": folder / "policy.yaml",
@@ -31,9 +31,10 @@ def project_in(folder: Path, *, kek: str | dict[str, str] = "file:kek.key", tena
             "kek": kek,
             **{name: f"sqlite:{folder / name}.db" for name in ("vault", "data_keys", "ledger", "access_log")},
             "trust": folder / "proof.pub",
-            "root": folder,
         }
     )
+    project._root = folder
+    return project
 
 
 @pytest.fixture
