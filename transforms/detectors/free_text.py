@@ -94,17 +94,19 @@ def _passing(part: Skeletons) -> Int64s:
     near = rear - lead <= NEAR
     first, last = _rows(ends, lead[near], rear[near])
     passes[first[first == last]] = True
-    _gate(data.tobytes(), ends.tolist(), passes)
+    _gate(part, passes)
     return np.flatnonzero(passes)
 
 
-def _gate(text: bytes, ends: list[int], passes: Bools) -> None:
-    """Marks the rows in which the gate's pattern is; nothing parts them, so a match may reach into the next one."""
+def _gate(part: Skeletons, passes: Bools) -> None:
+    """Marks the rows in which the gate's pattern is; after a hit the next row is looked at."""
+    text = part.separated()
+    ends = (part.offsets[1:] - part.offsets[0] + np.arange(1, len(part) + 1)).tolist()
     place = 0
     while (match := GATE.search(text, place)) is not None:
         row = bisect(ends, match.start())
+        passes[row] = True
         place = ends[row]
-        passes[row] |= match.end() <= place or GATE.search(text[match.start() : place]) is not None
 
 
 def _rows(ends: Int64s, first: Int64s, last: Int64s) -> tuple[Int64s, Int64s]:
@@ -115,8 +117,10 @@ def _found(text: JoinedText, tokens: bool) -> list[Finding]:
     found = [finding for detect in DETECTORS for finding in detect(text)]
     previous = -1
     for chain in chains(text):
-        if chain.cards:
-            found += cards(text, chain)
+        found_cards = list(cards(text, chain)) if chain.cards else []
+        found += found_cards
+        if any(card.start <= chain.start and chain.end <= card.end for card in found_cards):
+            continue
         if chain.persons:
             found += personal_numbers(text, chain)
         numbers = list(phones(text, chain, previous))

@@ -24,6 +24,7 @@ from ..values.byte_rows import ByteRows, Bytes, Int64s
 __all__ = ["SEPARATOR", "Skeletons", "folded", "skeletons"]
 
 SEPARATOR = 0
+BREAK = bytes([SEPARATOR])
 LETTER = 0xE0
 """A letter of a script that writes words apart, without a Latin base."""
 SYMBOL = 0xA0
@@ -58,6 +59,16 @@ class Skeletons:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def separated(self) -> bytes:
+        """Returns all skeletons, each with a separator behind it."""
+        buffers = [None, pa.py_buffer(self.offsets), pa.py_buffer(self.data)]
+        rows = pa.Array.from_buffers(pa.large_binary(), len(self), buffers)
+        joined = pc.binary_join_element_wise(
+            rows, pa.scalar(b"", pa.large_binary()), pa.scalar(BREAK, pa.large_binary())
+        )
+        found: bytes = joined.buffers()[2].to_pybytes()
+        return found[: int(self.offsets[-1] - self.offsets[0]) + len(self)]
 
     def take(self, chosen: Int64s) -> Skeletons:
         """Returns some of the skeletons, in the given order."""
@@ -126,7 +137,7 @@ def _table() -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def _byte(character: str) -> int:
     point = ord(character)
-    if 0 < point < 0x80:
+    if point < 0x80:
         return point
     if character in SIGNS:
         return SIGNS[character]
