@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,12 @@ def scan(
         Path | None, typer.Option(metavar="FILE", help='Lines of {"feed", "column", "values"}, instead of TEXTS.')
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where a line for each is written.")] = None,
+    detector: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Another maker's detector for texts, as spacy:en_core_web_sm; repeatable."
+        ),
+    ] = None,
     config: UnusedConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -45,10 +52,14 @@ def scan(
         raise ConfigError("--out: is missing; name the file for the findings")
     if os.path.realpath(out) == os.path.realpath(source):
         raise OutputError(f"--out {out}: is the input, and is never overwritten; name another")
+    if detector and columns is not None:
+        raise ConfigError("--detector: is for texts; leave it out with --columns")
+    from ..transforms.detectors.recognizers import open_recognizers
     from .progress import progress_bar
     from .scan import scan_columns, scan_texts
 
-    work, unit = (scan_texts, "texts") if columns is None else (scan_columns, "columns")
+    texts_work = partial(scan_texts, recognizers=open_recognizers(detector or ()))
+    work, unit = (texts_work, "texts") if columns is None else (scan_columns, "columns")
     scanned = 0
 
     with progress_bar("Scanning", unit=unit, quiet=json) as advance:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from ..schemas.errors import InputError, OutputError
 from ..transforms.detectors.column_types import column_type
 from ..transforms.detectors.findings import Finding
 from ..transforms.detectors.free_text import find_in_texts
+from ..transforms.detectors.recognizers import Recognizer
 
 __all__ = ["scan_columns", "scan_texts"]
 
@@ -30,7 +31,13 @@ Progress = Callable[[int], None]
 Record = dict[str, Any]
 
 
-def scan_texts(source: Path, target: Path, *, progress: Progress = lambda count: None) -> int:
+def scan_texts(
+    source: Path,
+    target: Path,
+    *,
+    progress: Progress = lambda count: None,
+    recognizers: Sequence[Recognizer] = (),
+) -> int:
     """Writes for each text where sensitive values stand in it, in the order of the texts.
 
     Args:
@@ -38,6 +45,7 @@ def scan_texts(source: Path, target: Path, *, progress: Progress = lambda count:
         target: Lines of ``{"id", "spans": [{"start", "end", "entity", "score", "reason"}]}``; appears when all are
             written. Offsets count code points.
         progress: Told how many texts were done.
+        recognizers: Detectors of other makers that are asked, too.
 
     Returns:
         How many texts have a span.
@@ -51,7 +59,7 @@ def scan_texts(source: Path, target: Path, *, progress: Progress = lambda count:
     def results() -> Iterator[Record]:
         nonlocal found
         for records in _portions(_records(source, _check_text)):
-            spans = _spans([record["text"] for record in records])
+            spans = _spans([record["text"] for record in records], recognizers)
             found += sum(map(bool, spans))
             yield from ({"id": record["id"], "spans": each} for record, each in zip(records, spans, strict=True))
             progress(len(records))
@@ -90,10 +98,10 @@ def scan_columns(source: Path, target: Path, *, progress: Progress = lambda coun
     return found
 
 
-def _spans(texts: Iterable[str | None]) -> list[list[Record]]:
+def _spans(texts: Iterable[str | None], recognizers: Sequence[Recognizer]) -> list[list[Record]]:
     column = pa.array([None if text is None else LONE.sub("\ufffd", text) for text in texts], pa.large_string())
     spans: list[list[Record]] = [[] for _ in range(len(column))]
-    for row, findings in find_in_texts(column):
+    for row, findings in find_in_texts(column, recognizers):
         spans[row] = [_span(finding) for finding in findings]
     return spans
 

@@ -35,6 +35,9 @@ class Project(Written):
     actors: dict[str, tuple[Name, ...]] | None = Field(
         default=None, description="Who has which roles; where given, an actor has these and no others."
     )
+    detectors: tuple[str, ...] = Field(
+        default=(), description="Detectors of other makers for free text, as spacy:en_core_web_sm."
+    )
     _root: Path = PrivateAttr(default=Path())
 
     @property

@@ -19,6 +19,7 @@ from ..schemas.info_types import Entity
 from ..schemas.text_tokens import woven
 from .detectors.column_types import column_type
 from .detectors.free_text import find_in_texts
+from .detectors.recognizers import Recognizer
 from .detectors.skeletons import folded
 from .detectors.whole_values import PROVEN
 from .nested_columns import numpy_bools
@@ -67,16 +68,21 @@ class _Spans:
     values: list[str] = field(default_factory=list)
 
 
-def replaced_spans(column: pa.Array, replacing: Replacing, *, whole: Entity | None = None) -> Replaced:
+def replaced_spans(
+    column: pa.Array, replacing: Replacing, *, whole: Entity | None = None, recognizers: Sequence[Recognizer] = ()
+) -> Replaced:
     """Returns texts with what was found in them replaced, and text that looks like a token escaped.
 
     Args:
         column: Strings of any layout.
         replacing: Gives what stands for the values.
         whole: What each text is as a whole, unless something is found in it.
+        recognizers: Detectors of other makers that are asked, too.
     """
     texts = column.cast(pa.string())
-    found = {row: [(each.start, each.end, each.entity) for each in findings] for row, findings in _found(texts)}
+    found = {
+        row: [(each.start, each.end, each.entity) for each in findings] for row, findings in _found(texts, recognizers)
+    }
     if whole is not None:
         lengths = pc.utf8_length(texts).to_pylist()
         found |= {row: [(0, length, whole)] for row, length in enumerate(lengths) if length and row not in found}
@@ -148,8 +154,8 @@ def _sampled(column: pa.Array) -> pa.Array | None:
     return column.take(pa.array(places)).cast(pa.string())
 
 
-def _found(texts: pa.StringArray) -> Any:
-    return find_in_texts(texts, tokens=False)
+def _found(texts: pa.StringArray, recognizers: Sequence[Recognizer] = ()) -> Any:
+    return find_in_texts(texts, recognizers, tokens=False)
 
 
 def _by_entity(

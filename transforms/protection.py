@@ -8,7 +8,7 @@ the protected batch goes on, in the same bundle, so that raw values never travel
 # mypy: disable-error-code="name-defined, no-untyped-call, misc"
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from ..schemas.info_types import (
 )
 from ..schemas.record_columns import SUBJECT
 from .dead_letters import Rejected
+from .detectors.recognizers import Recognizer
 from .failures import guarded
 from .nested_columns import numpy_bools, open_list, open_struct
 from .outputs import TALLY, StageOutputs, refusals, stage_outputs
@@ -70,6 +71,7 @@ def protect_batch(
     tokenizers: Mapping[str, Tokenizer],
     *,
     with_vault: bool = True,
+    recognizers: Sequence[Recognizer] = (),
 ) -> Protected:
     """Returns the batch as the plan says.
 
@@ -78,6 +80,7 @@ def protect_batch(
         plan: Of that schema.
         tokenizers: By token domain; not shared with other threads.
         with_vault: Whether to gather candidates.
+        recognizers: Detectors of other makers for free text.
 
     Returns:
         Rows without permission for the dataset are left out and counted; rows with a value that ``on_invalid`` or
@@ -88,7 +91,7 @@ def protect_batch(
     reasons: list[str | None] | None = _drift_reasons(batch, plan, counts)
     if not plan.columns and batch.num_rows:
         reasons = [NOTHING_DECLARED] * batch.num_rows
-    pieces = Treatment(batch, plan, tokenizers, with_vault)
+    pieces = Treatment(batch, plan, tokenizers, with_vault, recognizers)
     columns = pieces.columns()
     reasons = pieces.add_reasons(reasons)
     counts |= {key: count for key, count in pieces.counts.items() if key[0] == "drift"}
@@ -99,7 +102,7 @@ def protect_batch(
         rejected = Rejected(rows=batch.filter(pa.array(bad)), stage=STAGE, reasons=codes)
         # Once more without them, so that nothing of a refused row is counted, kept or made a candidate.
         batch = batch.filter(pa.array(~bad))
-        pieces = Treatment(batch, plan, tokenizers, with_vault)
+        pieces = Treatment(batch, plan, tokenizers, with_vault, recognizers)
         columns = pieces.columns()
     counts |= pieces.counts
     _count_rows(batch, plan, counts)
@@ -201,7 +204,13 @@ class _ProtectFn(StageFn):
     ) -> Iterator[Any]:
         stage = self.stage
         self._settle(element.schema)
-        protected = protect_batch(element, self._plan, self._tokenizers, with_vault=stage.config.with_vault)
+        protected = protect_batch(
+            element,
+            self._plan,
+            self._tokenizers,
+            with_vault=stage.config.with_vault,
+            recognizers=stage.recognizers,
+        )
         if protected.rejected is not None:
             yield from refusals(stage.sealer.seal_rejected(protected.rejected))
         yield TaggedOutput(TALLY, protected.tally)

@@ -326,9 +326,7 @@ class _Planner:
         nullable = field.nullable or rule is not Plain.KEEP
         output = pa.field(field.name, kind, nullable, metadata=_metadata(rule, info_type, self._version))
         is_token = (field.metadata or {}).get(b"consentry.action") == b"tokenize"
-        return LeafPlan(
-            place=place, path=str(path), info_type=info_type, rule=rule, field=output, is_token=is_token
-        )
+        return LeafPlan(place=place, path=str(path), info_type=info_type, rule=rule, field=output, is_token=is_token)
 
 
 def leaves(columns: tuple[ColumnPlan, ...]) -> Iterator[LeafPlan]:

@@ -26,6 +26,7 @@ from .crypto.key_sets import TokenKeys, VaultKeys
 from .crypto.keyring import Keyring, KeySet, KeyState
 from .crypto.subject_references import subject_reference
 from .dead_letters import Sealer
+from .detectors.recognizers import Recognizer, open_recognizers
 from .failures import guarded
 from .protection_plan import ProtectionPlan, dataset_of, dropped_paths, needed_purposes, plan_protection
 from .stores.consent_ledger import ConsentLedger, open_ledger
@@ -107,6 +108,7 @@ class Stage:
         snapshot: The consent ledger as of the run's position.
         reference_key: Keys the references to subjects.
         sealer: Makes dead letters.
+        recognizers: Detectors of other makers for free text.
     """
 
     def __init__(
@@ -118,12 +120,14 @@ class Stage:
         data_keys: DataKeys,
         ledger: ConsentLedger,
         vault: Vault | None,
+        recognizers: tuple[Recognizer, ...] = (),
     ) -> None:
         self.config = config
         self.dataset = dataset_of(config.policy, config.dataset)
         self.purposes = needed_purposes(config.policy, config.dataset)
         self.snapshot: ConsentSnapshot = ledger.snapshot(config.ledger_position)
         self.reference_key = vault_keys.reference_key
+        self.recognizers = recognizers
         self._token_keys = token_keys
         self._ledger = ledger
         self._vault = vault
@@ -191,6 +195,7 @@ def open_stage(config: StageConfig) -> Stage:
         data_keys=data_keys,
         ledger=open_ledger(project.ledger, vault_keys, data_keys),
         vault=open_vault(project.vault, vault_keys, data_keys) if config.with_vault else None,
+        recognizers=open_recognizers(project.detectors),
     )
 
 

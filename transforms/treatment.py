@@ -32,6 +32,7 @@ from .actions import REDACTED, generalize, is_text, mask, redact, redacted_type
 from .detection import contradicting, found_in_numbers, replaced_spans
 from .detectors.column_types import column_type
 from .detectors.headers import promised
+from .detectors.recognizers import Recognizer
 from .nested_columns import close_list, close_struct, masked_nulls, numpy_bools, open_list, open_struct
 from .plain_layouts import compact
 from .protection_plan import AsFound, ColumnPlan, Finder, LeafPlan, ListPlan, ProtectionPlan, StructPlan
@@ -66,6 +67,7 @@ class Treatment:
         plan: Of that schema.
         tokenizers: By token domain; not shared with other threads.
         with_vault: Whether to gather candidates.
+        recognizers: Detectors of other makers for free text.
 
     Attributes:
         counts: By field and outcome, and of drift.
@@ -73,12 +75,18 @@ class Treatment:
     """
 
     def __init__(
-        self, batch: pa.RecordBatch, plan: ProtectionPlan, tokenizers: Mapping[str, Tokenizer], with_vault: bool
+        self,
+        batch: pa.RecordBatch,
+        plan: ProtectionPlan,
+        tokenizers: Mapping[str, Tokenizer],
+        with_vault: bool,
+        recognizers: Sequence[Recognizer] = (),
     ) -> None:
         self._batch = batch
         self._plan = plan
         self._tokenizers = tokenizers
         self._with_vault = with_vault
+        self._recognizers = recognizers
         self._permits: dict[tuple[str, ...], Bools | None] = {}
         self._contradicting: list[Rows] = []
         self._invalid: list[tuple[Rows, np.ndarray[Any, np.dtype[np.int8]]]] = []
@@ -200,7 +208,7 @@ class Treatment:
             return self._replacements(plan, entity, values, places if rows is None else rows[places])
 
         self._count(plan, "scanned", len(column) - column.null_count)
-        replaced = replaced_spans(column, replacing, whole=whole)
+        replaced = replaced_spans(column, replacing, whole=whole, recognizers=self._recognizers)
         for entity, count in replaced.found.items():
             self._count(plan, f"found:{entity.value}", count)
         return replaced.texts

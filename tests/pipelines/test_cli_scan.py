@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,11 @@ from oracles.labelled_texts import labelled_texts
 PROGRAM = [str(Path(sys.executable).parent / "consentry"), "scan"]
 
 
-def scan(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False)
+def scan(*arguments: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ if path is None else {**os.environ, "PYTHONPATH": str(path)}
+    return subprocess.run(
+        [*PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False, env=environment
+    )
 
 
 def lines(path: Path) -> list[Any]:
@@ -100,3 +104,34 @@ def test_wrong_use_is_told(tmp_path: Path) -> None:
         done = scan(*arguments)
         assert done.returncode in (2, 3) and said in done.stderr.replace("\n", " "), done.stderr
     assert lines(source) == [{"id": 1, "text": "x"}]
+
+
+NAMES = """
+from consentry.schemas.info_types import Entity
+from consentry.transforms.detectors.findings import Finding
+
+class Names:
+    def find(self, texts):
+        for place, text in enumerate(texts):
+            if "Ann" in text:
+                yield place, Finding(text.index("Ann"), text.index("Ann") + 3, Entity.PERSON, 0.9, "the word Ann")
+"""
+
+
+def test_a_detector_of_another_maker_is_asked_by_name(tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    info = packages / "names-1.0.dist-info"
+    info.mkdir(parents=True)
+    (packages / "names.py").write_text(NAMES)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: names\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[consentry.detectors]\nnames = names:Names\n")
+    source = write(tmp_path / "t.jsonl", [{"id": 1, "text": "ask Ann, ana@example.com"}])
+    assert scan(source, "--out", tmp_path / "f.jsonl", "--detector", "names", path=packages).returncode == 0
+    (found,) = lines(tmp_path / "f.jsonl")
+    assert [(span["start"], span["end"], span["entity"]) for span in found["spans"]] == [
+        (4, 7, "PERSON"),
+        (9, 24, "EMAIL"),
+    ]
+    unknown = scan(source, "--out", tmp_path / "g.jsonl", "--detector", "nobody")
+    assert unknown.returncode == 2 and "nobody" in unknown.stderr
+    assert scan("--columns", source, "--out", "x", "--detector", "names").returncode == 2

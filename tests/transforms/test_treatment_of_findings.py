@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from consentry.schemas.dataset import Dataset, FieldPath
+from consentry.schemas.info_types import Entity
 from consentry.schemas.policy import Policy
 from consentry.schemas.text_tokens import replaced, text_tokens
 from consentry.transforms.crypto.key_sets import TokenKeys
+from consentry.transforms.detectors.findings import Finding
 from consentry.transforms.protection import Protected, protect_batch
 from consentry.transforms.protection_plan import needed_purposes, plan_protection
 from consentry.transforms.tokens.open_tokenizer import open_tokenizer
@@ -150,6 +152,25 @@ def test_no_labelled_value_is_left_in_a_text_and_what_is_around_it_stays(
                 assert each.text[start:end] not in text
         if not each.spans:
             assert replaced(text, lambda token: "?") == each.text
+
+
+class Names:
+    """A detector of another maker, which knows one name."""
+
+    def find(self, texts: list[str]) -> Any:
+        for place, text in enumerate(texts):
+            if "Ann" in text:
+                start = text.index("Ann")
+                yield place, Finding(start, start + 3, Entity.PERSON, 0.9, "the word Ann")
+
+
+def test_what_other_detectors_find_is_treated_alike(decided: DecidedOf) -> None:
+    batch = decided(pa.record_batch({"a": [f"Ann paid {CARD}", "nobody"]}))
+    plan = plan_protection(policy({"a": "note"}), "data", batch.schema, key_version=3)
+    tokenizers = {domain: open_tokenizer(rule, KEYS, version=3) for domain, rule in plan.domains().items()}
+    found = protect_batch(batch, plan, tokenizers, recognizers=[Names()])
+    assert found.batch["a"].to_pylist() == [f"[redacted] paid {token_of(CARD)}", "nobody"]
+    assert found.tally.under("field")[("a", "found:PERSON")] == 1
 
 
 # ---- what nobody declared

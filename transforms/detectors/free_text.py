@@ -8,7 +8,7 @@ sure they are.
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -25,6 +25,7 @@ from .network import emails, ip_addresses, mac_addresses, urls
 from .number_chains import SHORTEST, chains
 from .person_numbers import insurance_numbers, personal_numbers
 from .phones import phones
+from .recognizers import Recognizer, recognized
 from .secrets import secrets
 from .skeletons import Skeletons, skeletons
 from .wallets import wallets
@@ -59,11 +60,14 @@ SHIELDS = (
 """What looks like values and is none: how surely, and what it is."""
 
 
-def find_in_texts(column: pa.Array, *, tokens: bool = True) -> Iterator[tuple[int, list[Finding]]]:
+def find_in_texts(
+    column: pa.Array, recognizers: Sequence[Recognizer] = (), *, tokens: bool = True
+) -> Iterator[tuple[int, list[Finding]]]:
     """Yields the rows in which something was found with their findings, disjoint and in order.
 
     Args:
         column: ``string`` or ``large_string``; nulls hold nothing.
+        recognizers: Detectors of other makers that are asked, too.
         tokens: Whether ``[card:1:…]`` is taken for a token, in which nothing is found. In texts that were never
             protected it is what anybody may have written.
 
@@ -80,9 +84,11 @@ def find_in_texts(column: pa.Array, *, tokens: bool = True) -> Iterator[tuple[in
         if len(chosen):
             text = JoinedText(part.take(chosen) if len(chosen) < len(part) else part)
             found += text.in_rows(_found(text, tokens))
+    found += recognized(column, recognizers, tokens=tokens)
     found.sort(key=itemgetter(0))
     for row, group in groupby(found, itemgetter(0)):
-        yield row, [finding for _, finding in group]
+        findings = [finding for _, finding in group]
+        yield row, disjoint(findings) if recognizers else findings
 
 
 def _passing(part: Skeletons) -> Int64s:
