@@ -17,7 +17,7 @@ import pyarrow as pa
 from ...schemas.vault_entry import EntryKey
 from ..crypto.cmac_columns import ColumnCmac
 
-__all__ = ["CandidateIds", "Candidates", "Distinct", "Identified", "distinct", "identified_keys"]
+__all__ = ["CandidateIds", "Candidates", "Distinct", "Identified", "StoredEntries", "distinct"]
 
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 Rows = np.ndarray[Any, np.dtype[np.int64]]
@@ -111,23 +111,34 @@ class CandidateIds:
         return Identified(candidates, words)
 
 
-def identified_keys(keys: Sequence[EntryKey], event_times: Rows, ids: CandidateIds) -> Iterator[Identified]:
-    """Yields entries that are stored already with their ids, by field; their values are not known and stay empty."""
-    places: dict[tuple[str, int], list[int]] = {}
-    for place, key in enumerate(keys):
-        places.setdefault((key.domain, key.key_version), []).append(place)
-    for (domain, version), rows in places.items():
-        tokens = pa.array([keys[row].token for row in rows], pa.string())
-        refs = pa.array([keys[row].subject_ref for row in rows], pa.binary(16))
-        yield ids.of(
-            Candidates(
-                domain=domain,
-                key_version=version,
-                tokens=tokens,
-                values=pa.nulls(len(rows), pa.string()),
-                refs=refs,
-                event_times=event_times[rows],
-            )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEntries:
+    """Entries of one field that the vault holds, as columns without the sealed values.
+
+    Attributes:
+        domain: Token domain.
+        key_version: Version of the ``token`` key set.
+        tokens: ``n`` of them.
+        subjects: ``16 n`` bytes, their subject references.
+        event_times: ``n`` instants, microseconds UTC.
+    """
+
+    domain: str
+    key_version: int
+    tokens: Sequence[str]
+    subjects: bytes
+    event_times: Sequence[int]
+
+    def without_values(self) -> Candidates:
+        """Returns the entries as candidates whose values are not known."""
+        count = len(self.tokens)
+        return Candidates(
+            domain=self.domain,
+            key_version=self.key_version,
+            tokens=pa.array(self.tokens, pa.string()),
+            values=pa.nulls(count, pa.string()),
+            refs=pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), count, [None, pa.py_buffer(self.subjects)]),
+            event_times=np.array(self.event_times, np.int64),
         )
 
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ...schemas.vault_entry import EntryKey, VaultEntry
+from .distinct_candidates import StoredEntries
 from .sqlite_database import SqliteDatabase
 from .vault import Applied
 
@@ -19,6 +20,14 @@ PORTION = 400
 KNOWN = (
     f"WITH wanted (place, {KEY}) AS (VALUES {{}}) "  # noqa: S608
     f"SELECT place, event_time FROM wanted CROSS JOIN entries USING ({KEY})"
+)
+SPLIT = "\x1f"
+"""Stands between tokens; none has a control character."""
+# Tokens as hexadecimal: SQLite's texts end at a zero byte, and those that were not written by us may hold one.
+SOME = (
+    "SELECT domain, key_version, group_concat(hex(token) || '1F', ''), group_concat(hex(subject), ''), "  # noqa: S608
+    f"group_concat(event_time) FROM (SELECT {KEY}, event_time FROM entries ORDER BY {KEY} LIMIT ?) "
+    "GROUP BY domain, key_version"
 )
 
 
@@ -124,6 +133,15 @@ class SqliteVaultTable:
         if found:
             yield found
 
+    def some(self, most: int) -> list[StoredEntries]:
+        """Returns entries as columns, by domain and key version; all, where there are no more than ``most``.
+
+        Each field comes as one row: a row for each entry would hand Python's lock to other threads as often.
+        """
+        with self._database.reading() as connection:
+            rows = connection.execute(SOME, (most,)).fetchall()
+        return [entries for row in rows if (entries := _columns(*row)) is not None]
+
     def delete(self, keys: Sequence[EntryKey]) -> None:
         """Removes entries."""
         with self._database.writing() as connection:
@@ -150,3 +168,16 @@ class SqliteVaultTable:
             found = [(EntryKey(*key), time) for *key, time in rows]
             yield found
             after = found[-1][0]
+
+
+def _columns(domain: str, key_version: int, tokens: str, subjects: str, event_times: str) -> StoredEntries | None:
+    """Returns a row of ``SOME`` as columns; None where they do not fit together, which only changed entries do."""
+    try:
+        parts = bytes.fromhex(tokens).decode().split(SPLIT)[:-1]
+        times = [int(time) for time in event_times.split(",")]
+    except ValueError:
+        return None
+    refs = bytes.fromhex(subjects)
+    if not len(refs) == 16 * len(parts) == 16 * len(times):
+        return None
+    return StoredEntries(domain=domain, key_version=key_version, tokens=parts, subjects=refs, event_times=times)

@@ -24,7 +24,7 @@ from ..crypto.envelope import associated_data, open_sealed, seal
 from ..crypto.key_sets import VaultKeys
 from .consent_ledger import ConsentLedger
 from .data_keys import DataKeys
-from .distinct_candidates import CandidateIds, Candidates, Distinct, Identified, Rows, distinct, identified_keys
+from .distinct_candidates import CandidateIds, Candidates, Distinct, Identified, Rows, StoredEntries, distinct
 from .hash_chain import START
 from .known_entries import UNKNOWN, KnownEntries
 from .sqlite_database import sqlite_path
@@ -123,6 +123,10 @@ class VaultTable(Protocol):
 
     def judged(self, subjects: Iterable[bytes] | None) -> Iterator[list[tuple[EntryKey, int]]]:
         """Yields keys and event times of the subjects' entries (None: of all), some thousand at a time."""
+        ...
+
+    def some(self, most: int) -> Iterable[StoredEntries]:
+        """Returns entries as columns, by domain and key version; all, where there are no more than ``most``."""
         ...
 
     def delete(self, keys: Sequence[EntryKey]) -> None:
@@ -286,16 +290,11 @@ class Vault:
         return [part.only(each < part.candidates.event_times) for part, each in zip(parts, times, strict=True)]
 
     def _recall(self, most: int) -> None:
-        """Reads entries, not many more than ``most``, to know them: cheaper than to ask for as many one by one."""
+        """Reads as many entries, to know them: cheaper than to ask for each."""
         self._recalled = True
-        count = 0
-        for entries in self._table.judged(None):
-            keys, times = zip(*entries, strict=True)
-            for part in identified_keys(keys, np.array(times, np.int64), self._ids):
-                self._known.note(part.ids, part.candidates.event_times)
-            count += len(entries)
-            if count >= most:
-                return
+        for entries in self._table.some(most):
+            part = self._ids.of(entries.without_values())
+            self._known.note(part.ids, part.candidates.event_times)
 
     def _remember_as_of(self, applied: Applied | None) -> None:
         """Forgets what is known to be held if something was removed, or judged anew, since it was noted."""

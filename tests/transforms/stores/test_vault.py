@@ -258,6 +258,20 @@ def test_many_strangers_are_recalled_at_once_and_not_asked_for(office: Office, m
     assert again.write(row("t3", event_time=11), now=20) == Written(refreshed=1)
 
 
+@pytest.mark.parametrize("change", ["token = 't' || char(31) || '9'", "event_time = 'x'"])
+def test_entries_that_were_changed_are_not_recalled(
+    office: Office, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    office.hear(said("granted", 1))
+    office.write(*(row(f"t{number}") for number in range(4)), now=20)
+    monkeypatch.setattr(vault, "MANY", 1)
+    with office.place.raw("vault") as connection:
+        connection.execute(f"UPDATE entries SET {change} WHERE token = 't0'")
+    again = Office(office.place)
+    assert list(again.vault._table.some(9)) == []
+    assert again.write(row("t1"), row("t2"), now=20) == Written(present=2)
+
+
 def test_a_later_permitted_time_refreshes_and_an_earlier_one_does_not(office: Office) -> None:
     office.hear(said("granted", 1))
     assert office.write(row(event_time=10), now=20) == Written(written=1)
