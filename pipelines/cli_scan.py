@@ -26,9 +26,7 @@ def scan(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where a line for each is written.")] = None,
     detector: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Another maker's detector for texts, as spacy:en_core_web_sm; repeatable."
-        ),
+        typer.Option(metavar="NAME", help="Another maker's detector for texts, as spacy:en_core_web_sm; repeatable."),
     ] = None,
     config: UnusedConfigOption = None,
     json: JsonOption = False,
