@@ -6,7 +6,7 @@ that tokens are made in whole columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,33 +17,28 @@ import pyarrow.compute as pc
 from ..schemas.column_type import ColumnKind
 from ..schemas.info_types import Entity
 from ..schemas.text_tokens import woven
+from .actions import is_text
 from .detectors.column_types import column_type
 from .detectors.free_text import find_in_texts
 from .detectors.recognizers import Recognizer
 from .detectors.skeletons import folded
-from .detectors.whole_values import PROVEN
+from .detectors.whole_values import is_whole, proven_entity
 from .nested_columns import numpy_bools
+from .values.text_columns import number_texts
 
-__all__ = ["Replaced", "contradicting", "found_in_numbers", "replaced_spans"]
+__all__ = ["Replaced", "contradicting", "found_in_numbers", "is_number", "replaced_spans"]
 
 BRACKETED = r"\[[A-Za-z][A-Za-z0-9_-]{0,63}:[1-9][0-9]{0,8}:[^\[\]]+\]"
 SAMPLE = 128
 """Values of a batch by which a kept column is judged."""
-PROBE = 16
-CERTAIN = frozenset(
-    {Entity.EMAIL, Entity.IBAN, Entity.CRYPTO, Entity.SECRET, Entity.URL_WITH_CREDENTIALS, Entity.MAC_ADDRESS}
-)
-"""What no value is by chance, so that one tells."""
-FEWEST = 3
-"""Values of any other entity that tell."""
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 
-Replacing = Callable[[Entity, pa.StringArray, Rows], Sequence[tuple[str, bool]]]
-"""Called with an entity, values as they stand in the texts, and the place of each one's text in the column; returns for
-each value the text that takes its place, and whether that is a token."""
+Replacing = Callable[[Entity | None, pa.StringArray, Rows], Sequence[tuple[str, bool]]]
+"""Called with an entity (None: no known one), values as they stand in the texts, and the place of each one's text in
+the column; returns for each value the text that takes its place, and whether that is a token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +71,7 @@ def replaced_spans(
     Args:
         column: Strings of any layout.
         replacing: Gives what stands for the values.
-        whole: What each text is as a whole, unless something is found in it.
+        whole: What each text is as a whole, unless something is found in it; a text that is not is replaced, too.
         recognizers: Detectors of other makers that are asked, too.
     """
     texts = column.cast(pa.string())
@@ -85,7 +80,10 @@ def replaced_spans(
     }
     if whole is not None:
         lengths = pc.utf8_length(texts).to_pylist()
-        found |= {row: [(0, length, whole)] for row, length in enumerate(lengths) if length and row not in found}
+        left = [row for row, length in enumerate(lengths) if length and row not in found]
+        values = texts.take(pa.array(left, pa.int64())).to_pylist()
+        for row, value in zip(left, values, strict=True):
+            found[row] = [(0, lengths[row], whole if is_whole(whole, folded(value).strip()) else None)]
     looking = pc.fill_null(pc.match_substring_regex(texts, BRACKETED), False)
     changed = np.union1d(np.fromiter(found, np.int64, len(found)), np.flatnonzero(numpy_bools(looking)))
     if not len(changed):
@@ -97,61 +95,54 @@ def replaced_spans(
     mask = np.zeros(len(texts), np.bool_)
     mask[changed] = True
     result = pc.replace_with_mask(texts, pa.array(mask), pa.array(made, pa.string()))
-    return Replaced(texts=result, found={entity: len(each.rows) for entity, each in spans.items()})
+    counts = {entity: len(each.rows) for entity, each in spans.items() if entity is not None}
+    return Replaced(texts=result, found=counts)
 
 
 def found_in_numbers(column: pa.Array, header: str) -> Bools:
-    """Returns which integers or decimals are, as they stand, something sensitive.
+    """Returns which numbers are, as they stand, something sensitive.
 
     Args:
-        column: Numbers.
+        column: Integers, decimals or floats.
         header: Its name; where it promises an entity and the values fit, all of them are.
     """
-    texts = column.cast(pa.string())
-    hidden = np.zeros(len(texts), np.bool_)
+    texts = number_texts(column)
     if column_type(texts, header).kind in (ColumnKind.ENTITY, ColumnKind.MIXED):
-        return numpy_bools(texts.is_valid())
+        return numpy_bools(column.is_valid())
+    hidden = np.zeros(len(texts), np.bool_)
     hidden[[row for row, _ in _found(texts)]] = True
     return hidden
 
 
-def contradicting(column: pa.Array, permitted: Sequence[Entity]) -> Entity | None:
-    """Returns the entity that the values of a kept column prove themselves to be, against their declaration.
+def contradicting(column: pa.Array, permitted: Collection[Entity]) -> Entity | None:
+    """Returns the entity that values of a kept column prove themselves to be, against their declaration.
 
-    Judges by an even sample of the batch; of what chance does not make one value is enough, of all else some.
+    Judges by an even sample of the batch; a tenth of it is enough.
 
     Args:
-        column: Of any type; other than text, integers and decimals are never an entity.
-        permitted: Entities that the column is declared to hold.
+        column: Of any type; other than texts and numbers are never an entity.
+        permitted: Entities that the column may hold.
     """
     texts = _sampled(column)
-    if texts is None or not len(texts) or not _probed(texts):
-        return None
-    found = column_type(texts)
-    if found.kind is ColumnKind.MIXED:
-        return next((leak.entity for leak in found.leaks if leak.entity not in permitted), None)
-    entity = found.entity
-    if entity is None or entity in permitted or (found.sample < FEWEST and entity not in CERTAIN):
-        return None
-    return entity
+    return None if texts is None else proven_entity(texts, permitted)
 
 
-def _probed(texts: pa.StringArray) -> bool:
-    """Returns whether any of a few values proves itself: of a column that most do, one would."""
-    probe = [folded(value).strip() for value in texts[:: max(1, len(texts) // PROBE)].to_pylist()]
-    return any(rule(value) for rule in PROVEN.values() for value in probe if value)
+def is_number(kind: pa.DataType) -> bool:
+    """Returns whether a type is of numbers whose digits may be a value."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_floating(kind))
 
 
-def _sampled(column: pa.Array) -> pa.Array | None:
+def _sampled(column: pa.Array) -> list[bytes] | None:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    numeric = pa.types.is_integer(kind) or pa.types.is_decimal(kind)
-    if not (numeric or pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+    if not (is_number(kind) or is_text(kind)):
         return None
     filled = len(column) - column.null_count
     places = np.unique(np.linspace(0, max(filled - 1, 0), min(SAMPLE, filled)).astype(np.int64))
     if column.null_count:
         places = np.flatnonzero(numpy_bools(column.is_valid()))[places]
-    return column.take(pa.array(places)).cast(pa.string())
+    sample = column.take(pa.array(places)).cast(kind)
+    texts = number_texts(sample) if is_number(kind) else sample
+    return [folded(text).strip() for text in texts.to_pylist() if text is not None]
 
 
 def _found(texts: pa.StringArray, recognizers: Sequence[Recognizer] = ()) -> Any:
@@ -160,11 +151,10 @@ def _found(texts: pa.StringArray, recognizers: Sequence[Recognizer] = ()) -> Any
 
 def _by_entity(
     found: Mapping[int, Sequence[tuple[int, int, Entity | None]]], originals: Mapping[int, str]
-) -> dict[Entity, _Spans]:
-    spans: dict[Entity, _Spans] = {}
+) -> dict[Entity | None, _Spans]:
+    spans: dict[Entity | None, _Spans] = {}
     for row, places in found.items():
         for start, end, entity in places:
-            assert entity is not None
             each = spans.setdefault(entity, _Spans())
             each.rows.append(row)
             each.places.append((start, end))
@@ -172,7 +162,9 @@ def _by_entity(
     return spans
 
 
-def _replacements(spans: Mapping[Entity, _Spans], replacing: Replacing) -> dict[int, list[tuple[int, int, str, bool]]]:
+def _replacements(
+    spans: Mapping[Entity | None, _Spans], replacing: Replacing
+) -> dict[int, list[tuple[int, int, str, bool]]]:
     found: dict[int, list[tuple[int, int, str, bool]]] = {}
     for entity, each in spans.items():
         made = replacing(entity, pa.array(each.values, pa.string()), np.array(each.rows, np.int64))

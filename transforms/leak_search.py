@@ -25,7 +25,7 @@ from .known_tokens import is_token_email, without_tokens
 from .leaf_columns import Leaf
 from .plain_identifiers import are_plain_identifiers
 from .values.byte_rows import Bools
-from .values.text_columns import read_text
+from .values.text_columns import number_texts, read_text
 from .values.token_columns import are_tokens
 
 __all__ = ["NOT_A_TOKEN", "NOT_REDACTED", "REDACTED", "Leaked", "find_leaks", "hidden", "is_searched"]
@@ -37,7 +37,6 @@ REDACTED = "[redacted]"
 SMALLEST = 10**12
 """Numbers below have fewer digits than any card, and without words around them can be nothing else that is found."""
 
-LARGEST = 10**19
 NETWORK = re.compile(r"/([0-9]{1,3})")
 SHOWN = 4
 
@@ -189,15 +188,9 @@ def _texts(values: pa.Array) -> pa.Array:
     """Values as text; numbers only where they can be cards, bytes where they are UTF-8, else null."""
     values = _plain(values)
     kind = values.type
-    if pa.types.is_floating(kind):
-        amounts = values.to_numpy(zero_copy_only=False)
-        size = np.abs(np.nan_to_num(amounts, nan=0.0, posinf=0.0, neginf=0.0))
-        cards = (size >= SMALLEST) & (size < LARGEST) & (size == np.floor(size))
-        return pa.array(np.where(cards, size, 0).astype(np.uint64), mask=~cards).cast(pa.string())
-    texts = read_text(values).strings
-    if not (pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
-        return texts
-    texts = pc.utf8_ltrim(texts, "-")
+    if not (pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_floating(kind)):
+        return read_text(values).strings
+    texts = number_texts(values)
     return pc.if_else(pc.greater_equal(pc.binary_length(texts), len(str(SMALLEST))), texts, pa.scalar(None, texts.type))
 
 

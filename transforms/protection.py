@@ -193,6 +193,7 @@ class Protect(beam.PTransform[pa.RecordBatch, StageOutputs]):
 class _ProtectFn(StageFn):
     def setup(self) -> None:
         super().setup()
+        self._recognizers = self.stage.recognizers()
         self._schema: pa.Schema | None = None
 
     def start_bundle(self) -> None:
@@ -209,7 +210,7 @@ class _ProtectFn(StageFn):
             self._plan,
             self._tokenizers,
             with_vault=stage.config.with_vault,
-            recognizers=stage.recognizers,
+            recognizers=self._recognizers,
         )
         if protected.rejected is not None:
             yield from refusals(stage.sealer.seal_rejected(protected.rejected))

@@ -20,6 +20,7 @@ from ..schemas.errors import ConfigError
 from ..schemas.info_types import (
     DropRule,
     Entity,
+    Format,
     GeneralizeRule,
     InfoType,
     KeepRule,
@@ -54,6 +55,12 @@ __all__ = [
 ]
 
 
+LOOKS: Mapping[str, frozenset[Entity]] = {
+    Format.PHONE: frozenset({Entity.PHONE}),
+    Format.SSN: frozenset({Entity.US_SSN, Entity.US_ITIN}),
+    Format.ALPHANUMERIC: frozenset({Entity.PHONE, Entity.US_SSN, Entity.US_ITIN, Entity.UK_NINO, Entity.IP_ADDRESS}),
+}
+"""What tokens look like; those of other formats prove themselves to be none."""
 HIDDEN = "(hidden)"
 PLAIN_NAME = re.compile(r"[^\W\d][\w$-]{0,63}")
 LONG_NUMBER = re.compile(r"\d{5}")
@@ -82,7 +89,7 @@ class LeafPlan:
         info_type: Name of the info type; None for a plain ``keep`` or ``redact``.
         rule: Its rule; ``Plain`` where the dataset names no info type, ``AsFound`` where it does not name the field.
         field: Field of the output.
-        is_token: Whether the input's metadata says that the values are tokens of an earlier run.
+        token_format: Of tokens of an earlier run, where the input's metadata says that the values are such.
     """
 
     place: int
@@ -90,12 +97,18 @@ class LeafPlan:
     info_type: str | None
     rule: InfoType | Plain | AsFound
     field: pa.Field
-    is_token: bool = False
+    token_format: str | None = None
 
     @property
     def collect(self) -> tuple[str, ...]:
         """Purposes of which one must permit keeping anything; empty for a plain treatment, which asks for none."""
         return () if isinstance(self.rule, Plain | AsFound) else self.rule.collect
+
+    @property
+    def may_hold(self) -> frozenset[Entity]:
+        """What a kept column may prove to hold: what its info type finds, and what tokens look like that it kept."""
+        finds = self.rule.finds if isinstance(self.rule, KeepRule) else ()
+        return LOOKS.get(self.token_format or "", frozenset()) | frozenset(finds)
 
     @property
     def distribute(self) -> tuple[str, ...]:
@@ -325,8 +338,14 @@ class _Planner:
         kind = _output_type(field.type, rule)
         nullable = field.nullable or rule is not Plain.KEEP
         output = pa.field(field.name, kind, nullable, metadata=_metadata(rule, info_type, self._version))
-        is_token = (field.metadata or {}).get(b"consentry.action") == b"tokenize"
-        return LeafPlan(place=place, path=str(path), info_type=info_type, rule=rule, field=output, is_token=is_token)
+        return LeafPlan(
+            place=place,
+            path=str(path),
+            info_type=info_type,
+            rule=rule,
+            field=output,
+            token_format=_token_format(field),
+        )
 
 
 def leaves(columns: tuple[ColumnPlan, ...]) -> Iterator[LeafPlan]:
@@ -414,6 +433,12 @@ def _is_words(kind: pa.DataType) -> bool:
 def _names_people(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(_is_words(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind))
+
+
+def _token_format(field: pa.Field) -> str | None:
+    marks = field.metadata or {}
+    format = marks.get(b"consentry.format") if marks.get(b"consentry.action") == b"tokenize" else None
+    return None if format is None else format.decode("utf-8", "replace")
 
 
 def _found_type(kind: pa.DataType) -> pa.DataType:

@@ -75,6 +75,7 @@ def settle_stage(
         PrivacyError: Keyring or ledger cannot be used.
     """
     dataset_of(policy, dataset)
+    open_recognizers(project.detectors)  # none is missed only when the run has begun
     keyring = Keyring.load(project.keyring)
     version = next(
         status.version
@@ -108,7 +109,6 @@ class Stage:
         snapshot: The consent ledger as of the run's position.
         reference_key: Keys the references to subjects.
         sealer: Makes dead letters.
-        recognizers: Detectors of other makers for free text.
     """
 
     def __init__(
@@ -120,14 +120,12 @@ class Stage:
         data_keys: DataKeys,
         ledger: ConsentLedger,
         vault: Vault | None,
-        recognizers: tuple[Recognizer, ...] = (),
     ) -> None:
         self.config = config
         self.dataset = dataset_of(config.policy, config.dataset)
         self.purposes = needed_purposes(config.policy, config.dataset)
         self.snapshot: ConsentSnapshot = ledger.snapshot(config.ledger_position)
         self.reference_key = vault_keys.reference_key
-        self.recognizers = recognizers
         self._token_keys = token_keys
         self._ledger = ledger
         self._vault = vault
@@ -154,6 +152,14 @@ class Stage:
         return {
             domain: open_tokenizer(rule, self._token_keys, version=version) for domain, rule in plan.domains().items()
         }
+
+    def recognizers(self) -> tuple[Recognizer, ...]:
+        """Returns new detectors of other makers for free text, for one thread.
+
+        Raises:
+            ConfigError: One is not installed.
+        """
+        return open_recognizers(self.config.project.detectors)
 
     def keep(self, candidates: Sequence[Candidates]) -> Tally:
         """Writes to the vault what the ledger still permits, and returns what came of it."""
@@ -195,7 +201,6 @@ def open_stage(config: StageConfig) -> Stage:
         data_keys=data_keys,
         ledger=open_ledger(project.ledger, vault_keys, data_keys),
         vault=open_vault(project.vault, vault_keys, data_keys) if config.with_vault else None,
-        recognizers=open_recognizers(project.detectors),
     )
 
 

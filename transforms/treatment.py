@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..schemas.column_type import ColumnKind
 from ..schemas.dataset import Plain
 from ..schemas.info_types import (
     Entity,
@@ -29,7 +30,7 @@ from ..schemas.info_types import (
 from ..schemas.record_columns import EVENT_TIME, SUBJECT, permits_column
 from ..schemas.text_tokens import spelled
 from .actions import REDACTED, generalize, is_text, mask, redact, redacted_type
-from .detection import contradicting, found_in_numbers, replaced_spans
+from .detection import contradicting, found_in_numbers, is_number, replaced_spans
 from .detectors.column_types import column_type
 from .detectors.headers import promised
 from .detectors.recognizers import Recognizer
@@ -141,13 +142,10 @@ class Treatment:
         """Applies the rule to the values of a column that may be kept; ``values`` of them are not null."""
         match rule:
             case Plain.KEEP | KeepRule():
-                permitted = rule.finds if isinstance(rule, KeepRule) else ()
-                entity = None if plan.is_token else contradicting(column, permitted)
-                return (
-                    self._kept(plan, column, values)
-                    if entity is None
-                    else self._contradicted(plan, entity, column, rows)
-                )
+                entity = contradicting(column, plan.may_hold)
+                if entity is not None:
+                    return self._contradicted(plan, entity, column, rows)
+                return self._kept(plan, column, values)
             case AsFound.PROTECT_AS_FOUND:
                 return self._as_found(plan, column, rows, values)
             case ScanRule() if is_text(column.type):
@@ -188,14 +186,15 @@ class Treatment:
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         if is_text(kind):
             found = column_type(column.cast(pa.string()), plan.field.name)
-            return self._scanned(plan, column, rows, whole=found.entity)
-        if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
-            hidden = found_in_numbers(column, plan.field.name)
-            self._count(plan, "redacted", int(hidden.sum()))
-            return self._kept(plan, masked_nulls(column, hidden), values - int(hidden.sum()))
-        plain = pa.types.is_boolean(kind) or pa.types.is_floating(kind) or pa.types.is_temporal(kind)
-        if plain and Entity.DATE_OF_BIRTH not in promised(plan.field.name):
-            return self._kept(plan, column, values)
+            most = found.leaks[0].entity if found.kind is ColumnKind.MIXED and found.leaks else found.entity
+            return self._scanned(plan, column, rows, whole=most or contradicting(column, ()))
+        if Entity.DATE_OF_BIRTH not in promised(plan.field.name):
+            if is_number(kind):
+                hidden = found_in_numbers(column, plan.field.name)
+                self._count(plan, "redacted", int(hidden.sum()))
+                return self._kept(plan, masked_nulls(column, hidden), values - int(hidden.sum()))
+            if pa.types.is_boolean(kind) or pa.types.is_temporal(kind):
+                return self._kept(plan, column, values)
         self._count(plan, "redacted", values)
         return pa.nulls(len(column), plan.field.type)
 
@@ -204,7 +203,7 @@ class Treatment:
     ) -> pa.StringArray:
         """Replaces what is found in texts, each span as its own info type."""
 
-        def replacing(entity: Entity, values: pa.StringArray, places: Rows) -> Sequence[tuple[str, bool]]:
+        def replacing(entity: Entity | None, values: pa.StringArray, places: Rows) -> Sequence[tuple[str, bool]]:
             return self._replacements(plan, entity, values, places if rows is None else rows[places])
 
         self._count(plan, "scanned", len(column) - column.null_count)
@@ -214,10 +213,10 @@ class Treatment:
         return replaced.texts
 
     def _replacements(
-        self, plan: LeafPlan, entity: Entity, values: pa.StringArray, rows: Rows
+        self, plan: LeafPlan, entity: Entity | None, values: pa.StringArray, rows: Rows
     ) -> Sequence[tuple[str, bool]]:
         """Returns what stands for values found in texts of some rows: ``[redacted]``, or as their info type says."""
-        finder = self._plan.finders.get(entity)
+        finder = None if entity is None else self._plan.finders.get(entity)
         made = [(REDACTED, False)] * len(values)
         if finder is None:
             return made

@@ -56,7 +56,8 @@ def protected(decided: DecidedOf) -> Protecting:
     def protect(
         columns: Any, fields: dict[str, str], *, permits: dict[str, list[bool]] | None = None, **dataset: Any
     ) -> Protected:
-        batch = decided(pa.record_batch(columns), **(permits or {}))
+        batch = columns if isinstance(columns, pa.RecordBatch) else pa.record_batch(columns)
+        batch = decided(batch, **(permits or {}))
         plan = plan_protection(policy(fields, **dataset), "data", batch.schema, key_version=3)
         tokenizers = {domain: open_tokenizer(rule, KEYS, version=3) for domain, rule in plan.domains().items()}
         found = protect_batch(batch, plan, tokenizers)
@@ -253,6 +254,48 @@ def test_contradicting_rows_go_to_the_dead_letters_where_the_dataset_says_so(pro
 def test_contradicting_values_are_protected_as_found_where_the_dataset_says_so(protected: Protecting) -> None:
     found = protected({"a": CARDS}, {"a": "keep"}, on_drift="protect_as_found")
     assert found.batch["a"].to_pylist() == [token_of(card) for card in CARDS]
+
+
+MANY = [f"kim{number}@example.com" for number in range(20)]
+PLAIN = [f"o-{number}" for number in range(20)]
+ADDRESSES = [f"00:1b:44:11:3a:{number:02x}" for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param([*MANY, *ADDRESSES], id="two entities by turns"),
+        pytest.param([*MANY, *PLAIN], id="half of one entity"),
+        pytest.param([*PLAIN, *PLAIN, *PLAIN, *PLAIN, *MANY], id="a fifth of one entity"),
+        pytest.param([float(card) for card in CARDS], id="floats, as numbers beside nulls become"),
+        pytest.param(pa.array([int(card) for card in CARDS]).cast(pa.decimal128(21, 2)), id="decimals"),
+    ],
+)
+@pytest.mark.parametrize("on_drift", ["drop", "protect_as_found", "dead_letter"])
+def test_no_value_of_a_contradicting_batch_leaves_in_clear(protected: Protecting, values: Any, on_drift: str) -> None:
+    raw = {str(value) for value in (values.to_pylist() if isinstance(values, pa.Array) else values)} - set(PLAIN)
+    for fields in ({"a": "keep"}, {"b": "keep"}):  # kept by name, and undeclared
+        found = protected({"a": values, "b": PLAIN[:1] * len(values)}, {"b": "keep", **fields}, on_drift=on_drift)
+        assert not raw & {str(value) for row in found.batch.to_pylist() for value in row.values()}
+        assert ("a",) in found.tally.under("drift")
+
+
+def test_numbers_that_pass_a_card_check_by_chance_contradict_nothing(protected: Protecting) -> None:
+    values = [4_000_000_000_000_000 + 7919 * number for number in range(2000)]
+    assert protected({"a": values}, {"a": "keep"}).batch["a"].to_pylist() == values
+
+
+def marked(values: list[str], format: str) -> pa.RecordBatch:
+    marks = {"consentry.action": "tokenize", "consentry.format": format}
+    return pa.record_batch([pa.array(values)], pa.schema([pa.field("a", pa.string(), metadata=marks)]))
+
+
+def test_tokens_of_an_earlier_run_may_be_kept_and_values_marked_so_may_not(protected: Protecting) -> None:
+    phones = ["+442079460018", "+442079460019", "+14155552671"]
+    assert protected(marked(phones, "phone"), {"a": "keep"}).batch["a"].to_pylist() == phones
+    for values in (CARDS, [EMAIL] * 3):
+        assert protected(marked(values, "phone"), {"a": "keep"}).batch["a"].to_pylist() == ["[redacted]"] * len(values)
+    assert protected(marked(CARDS, "pan"), {"a": "keep"}).batch["a"].to_pylist() == ["[redacted]"] * 4
 
 
 def test_what_an_info_type_finds_it_may_keep(protected: Protecting) -> None:

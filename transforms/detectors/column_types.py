@@ -38,6 +38,8 @@ WORDS_OF_PROSE, PROSE = 4.0, 0.5
 EXAMPLES = 3
 SHOWN_LENGTH = 40
 SHOWN = 2
+PARTING = frozenset(" .-/:@_(),+")
+"""Signs that no value is told by."""
 
 
 def column_type(values: pa.Array, header: str = "") -> ColumnType:
@@ -69,7 +71,7 @@ def column_type(values: pa.Array, header: str = "") -> ColumnType:
     rows = sum(sample.row_share(entity, named) for entity in several)
     if len(several) > 1 and together >= ACCEPTED and rows >= MOST_ROWS:
         told = " and ".join(f"{entity.value} ({shares[entity]:.0%})" for entity in several)
-        return sample.verdict(ColumnKind.MIXED, f"The values are {told}.", share=together)
+        return sample.verdict(ColumnKind.MIXED, f"The values are {told}.", share=together, leaks=_leaks(searched, ()))
     return _ordinary(sample, shares, named, _leaks(searched, ()))
 
 
@@ -102,14 +104,15 @@ def _rules(named: frozenset[Entity]) -> Mapping[Entity, Callable[[bytes], bool]]
 
 
 def masked(text: str) -> str:
-    """Returns a value with all letters and digits hidden but the last two of a long one.
+    """Returns a value with all hidden but what parts its pieces, and the last two letters or digits of a long one.
 
     >>> masked("4111 1111 1111 1111")
     '**** **** **** **11'
     """
     places = [place for place, sign in enumerate(text) if sign.isalnum()]
     hidden = set(places[:-SHOWN] if len(places) >= 4 * SHOWN else places)
-    return "".join("*" if place in hidden else sign for place, sign in enumerate(text))
+    shown = set(places) - hidden
+    return "".join(sign if place in shown or sign in PARTING else "*" for place, sign in enumerate(text))
 
 
 def _distinct(values: pa.Array) -> pa.Table:

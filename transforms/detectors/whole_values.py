@@ -7,7 +7,8 @@ where the column's header says so.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from ipaddress import ip_address
 
 from ...schemas.info_types import Entity
@@ -21,7 +22,7 @@ from .phones import is_phone, is_unmistakable_phone
 from .secrets import SHAPES, WEB_TOKEN
 from .wallets import is_wallet
 
-__all__ = ["CHANCE", "NAMED", "PROVEN", "digits_of"]
+__all__ = ["CHANCE", "NAMED", "PROVEN", "digits_of", "is_whole", "proven_entity"]
 
 SEPARATED = re.compile(rb"[0-9][0-9 .-]*[0-9]")
 ACCOUNT = re.compile(rb"[A-Z]{2}[0-9]{2}[0-9A-Z]{10,30}")
@@ -112,3 +113,40 @@ NAMED: Mapping[Entity, Rule] = {
     Entity.SECRET: lambda text: len(text) >= 8 and b" " not in text and not text.isalpha(),
 }
 """Values that are of an entity if the header names it."""
+
+LEAST = 0.1
+"""Share of values that settles what a column holds besides what it should."""
+FEWEST = 3
+CERTAIN = frozenset(
+    {Entity.EMAIL, Entity.IBAN, Entity.CRYPTO, Entity.SECRET, Entity.URL_WITH_CREDENTIALS, Entity.MAC_ADDRESS}
+)
+"""What no value is by chance, so that one tells; of any other entity it takes ``FEWEST``."""
+SHORTEST = 6
+"""Characters; shorter values are left out, though ``::1`` is an address."""
+
+
+def is_whole(entity: Entity, text: bytes) -> bool:
+    """Returns whether a value is of an entity, where it may be one by itself or by a header."""
+    return any(rule is not None and rule(text) for rule in (PROVEN.get(entity), NAMED.get(entity)))
+
+
+def proven_entity(texts: Sequence[bytes], permitted: Collection[Entity]) -> Entity | None:
+    """Returns the entity, of those that are not permitted, that a tenth and more of the values prove themselves to be.
+
+    Args:
+        texts: Skeletons without space around.
+        permitted: What the values may be.
+    """
+    counts = Counter[Entity]()
+    long = [text for text in texts if len(text) >= SHORTEST]
+    for entity, rule in PROVEN.items():
+        count = 0 if entity in permitted else sum(map(rule, long))
+        enough = count >= max(LEAST * len(texts), 1 if entity in CERTAIN else FEWEST)
+        if enough and not (entity is Entity.CREDIT_CARD and _by_chance(long, count)):
+            counts[entity] = count
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _by_chance(texts: Sequence[bytes], cards: int) -> bool:
+    """Whether numbers that look like cards pass Luhn about as often as any do."""
+    return 2 * cards < sum(card_brand(digits_of(text)) is not None for text in texts)

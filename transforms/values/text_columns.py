@@ -14,7 +14,16 @@ from ...schemas.info_types import InvalidReason
 from .byte_rows import Bools, ByteRows, Bytes
 from .canonical import Reasons, refuse
 
-__all__ = ["Text", "composed", "flag_bytes", "plain_digits", "read_text", "trimmed", "without_separators"]
+__all__ = [
+    "Text",
+    "composed",
+    "flag_bytes",
+    "number_texts",
+    "plain_digits",
+    "read_text",
+    "trimmed",
+    "without_separators",
+]
 
 # People's spaces, dashes and full-width digits, in the spelling of ASCII.
 PLAIN = str.maketrans(
@@ -26,6 +35,7 @@ PLAIN = str.maketrans(
 )
 
 
+LARGEST_WHOLE = 2.0**63
 FEW = 8
 """Up to so many characters, comparing with each is faster than a table."""
 
@@ -68,6 +78,21 @@ def read_text(column: pa.Array) -> Text:
         return _decoded(column, reasons)
     refuse(reasons, pc.is_valid(column).to_numpy(zero_copy_only=False), InvalidReason.WRONG_TYPE)
     return Text(strings=pa.nulls(len(column), pa.string()), reasons=reasons)
+
+
+def number_texts(column: pa.Array) -> pa.Array:
+    """Returns numbers as the digits that people would read in them, without sign and zeros after the point.
+
+    Args:
+        column: Integers, decimals or floats; of floats only whole ones, as integers beside nulls often become, the
+            others null.
+    """
+    if not pa.types.is_floating(column.type):
+        return pc.utf8_ltrim(read_text(column).strings, "-")
+    amounts = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    sizes = np.abs(np.nan_to_num(amounts, nan=0.5, posinf=0.5, neginf=0.5))
+    whole = (sizes == np.floor(sizes)) & (sizes < LARGEST_WHOLE)
+    return pa.array(np.where(whole, sizes, 0).astype(np.uint64), mask=~whole).cast(pa.string())
 
 
 def plain_digits(text: Text) -> Text:
