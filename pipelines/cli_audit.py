@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +21,7 @@ from .cli_options import (
     utf8_text,
 )
 from .console import notice, print_json, print_table
+from .drafts import draft
 
 if TYPE_CHECKING:
     from ..schemas.audit import Audit
@@ -171,25 +171,15 @@ def _contents(made: Audit, report: Path | None, outputs: Mapping[str, Path]) -> 
 
 
 def _write(contents: Mapping[Path, bytes]) -> None:
-    """Writes all files, each at one moment and none before all are complete."""
-    drafts: dict[Path, Path] = {}
+    """Writes all files, none of which takes its place before all are complete."""
     try:
-        for path, content in contents.items():
-            place = Path(os.path.realpath(path))
-            draft = place.with_name(f".{place.name}.consentry-{secrets.token_hex(4)}")
-            drafts[draft] = place
-            with draft.open("xb") as file:
+        with ExitStack() as drafts:
+            for path, content in contents.items():
+                file = drafts.enter_context(draft(path))
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
-        for draft, place in drafts.items():
-            draft.replace(place)
     except OSError as error:
         raise OutputError(f"the report cannot be written ({error.strerror}); check the folder", exit_code=3) from None
-    finally:
-        for draft in drafts:
-            with suppress(OSError):
-                draft.unlink()
 
 
 def _summarise(made: Audit) -> None:

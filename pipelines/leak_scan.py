@@ -19,8 +19,9 @@ from ..schemas.manifest import Manifest
 from ..schemas.policy import Policy
 from ..transforms.canaries import Canaries
 from ..transforms.leaf_columns import Leaf, leaves
-from ..transforms.leak_search import find_leaks, hidden
+from ..transforms.leak_search import find_leaks
 from ..transforms.plain_layouts import plain_batch
+from ..transforms.values.masking import masked_text
 from .leak_report import CANARY, Bound, Leak, LeakReport, Place, ScannedColumn
 from .leak_wording import CANARY_SAYS, checked_how, says_of
 from .output_folder import OutputFolder
@@ -203,7 +204,7 @@ class _Found:
         for name in [path, *_names(schema)]:
             told = self.canaries.find_in(name)
             if told is not None:
-                self._add(hidden(name), CANARY, CANARY_SAYS, Place(path, None, _written(*told)))
+                self._add(masked_text(name), CANARY, CANARY_SAYS, Place(path, None, _written(*told)))
 
     def look_at(self, path: str, first: int, rows: Rows | None, batch: pa.RecordBatch) -> None:
         """Searches a batch whose rows are the ``rows`` of the file behind ``first``."""
@@ -249,7 +250,7 @@ class _Found:
     def _column(self, leaf: Leaf) -> str:
         name = str(leaf.path)
         if self.canaries is not None and self.canaries.find_in(name) is not None:
-            name = hidden(name)
+            name = masked_text(name)
         before = self.columns.get(name)
         values = (0 if before is None else before.values) + len(leaf.values) - leaf.values.null_count
         action = leaf.marks.get("action")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from ..transforms.detectors.column_types import column_type
 from ..transforms.detectors.findings import Finding
 from ..transforms.detectors.free_text import find_in_texts
 from ..transforms.detectors.recognizers import Recognizer
+from .drafts import draft
 
 __all__ = ["scan_columns", "scan_texts"]
 
@@ -190,23 +188,14 @@ def _portions(records: Iterator[Record]) -> Iterator[list[Record]]:
 
 
 def _write(target: Path, records: Iterable[Record]) -> None:
-    """Writes lines to a draft beside the target, which takes its place when all are written."""
-    place = Path(os.path.realpath(target))
-    draft = place.with_name(f".{place.name}.consentry-{secrets.token_hex(4)}")
     try:
-        with draft.open("xb") as file:
+        with draft(target) as file:
             for record in records:
                 file.write(_line(record))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(place)
     except OSError as error:
         raise OutputError(
             f"{target}: cannot be written ({error.strerror}); name a file in a folder that exists"
         ) from None
-    finally:
-        with suppress(OSError):
-            draft.unlink()
 
 
 def _line(record: Record) -> bytes:

@@ -11,10 +11,12 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-__all__ = ["TextToken", "escaped", "replaced", "spelled", "text_tokens", "woven"]
+__all__ = ["BRACKETED", "TextToken", "escaped", "replaced", "spelled", "text_tokens", "woven"]
 
 # Each run of brackets is looked at once: without the look behind, a text of brackets alone would take quadratic time.
 _LOOKS = re.compile(r"(?<!\[)(\[++)([A-Za-z][A-Za-z0-9_-]{0,63}):([1-9][0-9]{0,8}):([^\[\]\x00-\x1f]{1,512})\]")
+BRACKETED = r"\[[A-Za-z][A-Za-z0-9_-]{0,63}:[1-9][0-9]{0,8}:[^\[\]]+\]"
+"""A pattern (RE2) of texts that need a look: others hold no token, and nothing that looks like one."""
 _SIGNS = {"%": "%25", "[": "%5B", "]": "%5D"}
 _CODED = re.compile(r"%(?:25|5B|5D)")
 

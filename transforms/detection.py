@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from ..schemas.column_type import ColumnKind
 from ..schemas.info_types import Entity
-from ..schemas.text_tokens import woven
+from ..schemas.text_tokens import BRACKETED, woven
 from .actions import is_text
 from .detectors.column_types import column_type
 from .detectors.free_text import find_in_texts
@@ -28,7 +28,6 @@ from .values.text_columns import number_texts
 
 __all__ = ["Replaced", "contradicting", "found_in_numbers", "is_number", "replaced_spans"]
 
-BRACKETED = r"\[[A-Za-z][A-Za-z0-9_-]{0,63}:[1-9][0-9]{0,8}:[^\[\]]+\]"
 SAMPLE = 128
 """Values of a batch by which a kept column is judged."""
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..schemas.info_types import Entity, Format
-from ..schemas.text_tokens import TextToken, text_tokens
+from ..schemas.text_tokens import BRACKETED, TextToken, text_tokens
 from .detectors.free_text import find_in_texts
 from .values.byte_rows import Bools
 from .values.token_columns import TOKEN_EMAIL, are_tokens
@@ -22,9 +22,6 @@ __all__ = ["is_token_email", "without_tokens"]
 
 COVER = "|"
 """Stands for each character of a token: belongs to no word and to no value."""
-
-BRACKETED = r"\[[A-Za-z][A-Za-z0-9_-]{0,63}:[1-9][0-9]{0,8}:[^\[\]]+\]"
-"""What may read as a token; others need no second look."""
 
 TELLING = frozenset({Entity.CREDIT_CARD, Entity.IBAN, Entity.EMAIL})
 """Kinds of values that no token of their own formats looks like."""

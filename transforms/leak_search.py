@@ -25,10 +25,11 @@ from .known_tokens import is_token_email, without_tokens
 from .leaf_columns import Leaf
 from .plain_identifiers import are_plain_identifiers
 from .values.byte_rows import Bools
+from .values.masking import masked_text
 from .values.text_columns import number_texts, read_text
 from .values.token_columns import are_tokens
 
-__all__ = ["NOT_A_TOKEN", "NOT_REDACTED", "REDACTED", "Leaked", "find_leaks", "hidden", "is_searched"]
+__all__ = ["NOT_A_TOKEN", "NOT_REDACTED", "REDACTED", "Leaked", "find_leaks", "is_searched"]
 
 NOT_A_TOKEN = "NOT_A_TOKEN"  # noqa: S105 - the name of a kind of leak
 NOT_REDACTED = "NOT_REDACTED"
@@ -38,7 +39,6 @@ SMALLEST = 10**12
 """Numbers below have fewer digits than any card, and without words around them can be nothing else that is found."""
 
 NETWORK = re.compile(r"/([0-9]{1,3})")
-SHOWN = 4
 
 QUIET = (
     r"^(?:[0-9]{1,12}|[12][0-9]{3}-[01][0-9]-[0-3][0-9]"
@@ -89,18 +89,6 @@ def find_leaks(leaf: Leaf, formats: Mapping[str, Format]) -> Iterator[Leaked]:
                 yield _leaked(place, text, finding)
 
 
-def hidden(text: str) -> str:
-    """Returns a value with all letters and digits but the last four of a long one as asterisks.
-
-    >>> hidden("4111 1111 1111 1111"), hidden("kim@example.com")
-    ('**** **** **** 1111', '***@*******.***')
-    """
-    places = [place for place, sign in enumerate(text) if sign.isalnum()]
-    shown = SHOWN if len(places) >= 4 * SHOWN - SHOWN and text[places[-SHOWN] :].isdigit() else 0
-    covered = set(places[: len(places) - shown])
-    return "".join("*" if place in covered else sign for place, sign in enumerate(text[:120]))
-
-
 def _must_be_redacted(leaf: Leaf) -> Iterator[Leaked]:
     values = leaf.values
     wrong = pc.is_valid(values).to_numpy(zero_copy_only=False)
@@ -138,7 +126,7 @@ def _named(texts: pa.Array, wrong: Bools, kind: str) -> Iterator[Leaked]:
         yield _leaked(place, text, finding)
     for place, text in zip(rows.tolist(), chosen.to_pylist(), strict=True):
         if place not in known:
-            yield Leaked(place, kind, hidden(text or "***"))
+            yield Leaked(place, kind, masked_text(text or "***"))
 
 
 def _findings(texts: pa.Array, covered: pa.Array, places: Places) -> Iterator[tuple[int, str, Finding]]:
@@ -170,7 +158,7 @@ def _searched(texts: pa.Array) -> Iterator[tuple[int, list[Finding]]]:
 
 
 def _leaked(place: int, text: str, finding: Finding) -> Leaked:
-    return Leaked(place, str(finding.entity), hidden(text[finding.start : finding.end]))
+    return Leaked(place, str(finding.entity), masked_text(text[finding.start : finding.end]))
 
 
 def _is_network(text: str, finding: Finding) -> bool:

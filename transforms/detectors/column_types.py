@@ -12,13 +12,14 @@ import pyarrow.compute as pc
 
 from ...schemas.column_type import ColumnKind, ColumnType, Leak
 from ...schemas.info_types import Entity
+from ..values.masking import masked_text
 from .cards import card_brand
 from .free_text import find_in_texts
 from .headers import promised
 from .skeletons import folded
 from .whole_values import CHANCE, NAMED, PROVEN, digits_of
 
-__all__ = ["SAMPLE", "column_type", "masked"]
+__all__ = ["SAMPLE", "column_type"]
 
 SAMPLE = 1000
 """Distinct values by which the type is judged."""
@@ -37,9 +38,6 @@ FEWEST_LEAKS, LEAKING = 2, 0.005
 WORDS_OF_PROSE, PROSE = 4.0, 0.5
 EXAMPLES = 3
 SHOWN_LENGTH = 40
-SHOWN = 2
-PARTING = frozenset(" .-/:@_(),+")
-"""Signs that no value is told by."""
 
 
 def column_type(values: pa.Array, header: str = "") -> ColumnType:
@@ -95,24 +93,12 @@ class _Sample:
 
     def verdict(self, kind: ColumnKind, evidence: str, **told: Any) -> ColumnType:
         """Returns a verdict with sample size and masked examples."""
-        examples = tuple(masked(value.strip()[:SHOWN_LENGTH]) for value in self._values[:EXAMPLES])
+        examples = tuple(masked_text(value.strip()[:SHOWN_LENGTH]) for value in self._values[:EXAMPLES])
         return ColumnType(kind=kind, sample=len(self.texts), evidence=evidence, examples=examples, **told)
 
 
 def _rules(named: frozenset[Entity]) -> Mapping[Entity, Callable[[bytes], bool]]:
     return {**PROVEN, **{entity: rule for entity, rule in NAMED.items() if entity in named}}
-
-
-def masked(text: str) -> str:
-    """Returns a value with all hidden but what parts its pieces, and the last two letters or digits of a long one.
-
-    >>> masked("4111 1111 1111 1111")
-    '**** **** **** **11'
-    """
-    places = [place for place, sign in enumerate(text) if sign.isalnum()]
-    hidden = set(places[:-SHOWN] if len(places) >= 4 * SHOWN else places)
-    shown = set(places) - hidden
-    return "".join(sign if place in shown or sign in PARTING else "*" for place, sign in enumerate(text))
 
 
 def _distinct(values: pa.Array) -> pa.Table:

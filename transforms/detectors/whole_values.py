@@ -15,7 +15,6 @@ from ...schemas.info_types import Entity
 from .birth_dates import is_birth_date
 from .cards import card_brand, luhn
 from .ibans import is_iban
-from .joined_text import pattern
 from .network import EMAIL, MAC, URL
 from .person_numbers import is_itin, is_nhs, is_ssn
 from .phones import is_phone, is_unmistakable_phone
@@ -27,7 +26,7 @@ __all__ = ["CHANCE", "NAMED", "PROVEN", "digits_of", "is_whole", "proven_entity"
 SEPARATED = re.compile(rb"[0-9][0-9 .-]*[0-9]")
 ACCOUNT = re.compile(rb"[A-Z]{2}[0-9]{2}[0-9A-Z]{10,30}")
 NINE = re.compile(rb"\d{3}-\d\d-\d{4}")
-NINO = pattern(r"(?i)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z][ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[A-D]")
+NINO = re.compile(rb"(?i)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z][ -]?\d\d[ -]?\d\d[ -]?\d\d[ -]?[A-D]")
 
 Rule = Callable[[bytes], bool]
 
@@ -121,8 +120,23 @@ CERTAIN = frozenset(
     {Entity.EMAIL, Entity.IBAN, Entity.CRYPTO, Entity.SECRET, Entity.URL_WITH_CREDENTIALS, Entity.MAC_ADDRESS}
 )
 """What no value is by chance, so that one tells; of any other entity it takes ``FEWEST``."""
-SHORTEST = 6
-"""Characters; shorter values are left out, though ``::1`` is an address."""
+DIGITS, HEX = b"0123456789", b"0123456789abcdefABCDEF"
+NEEDS: Mapping[Entity, tuple[int, bytes, bytes]] = {
+    Entity.CREDIT_CARD: (13, b"", DIGITS),
+    Entity.IBAN: (15, b"", b""),
+    Entity.EMAIL: (6, b"@", b""),
+    Entity.PHONE: (8, b"+(-./ ", DIGITS + b"+("),
+    Entity.US_SSN: (11, b"-", DIGITS),
+    Entity.US_ITIN: (11, b"-", DIGITS),
+    Entity.IP_ADDRESS: (3, b".:", HEX + b":"),
+    Entity.MAC_ADDRESS: (14, b":-.", HEX),
+    Entity.UK_NINO: (9, b"", b""),
+    Entity.CRYPTO: (25, b"", b""),
+    Entity.URL_WITH_CREDENTIALS: (10, b"@", b""),
+    Entity.SECRET: (16, b"", b""),
+}
+"""What a look at a value tells before its rule is asked: fewest characters, signs of which each value has one, and
+those that it may begin with; empty: any."""
 
 
 def is_whole(entity: Entity, text: bytes) -> bool:
@@ -138,13 +152,20 @@ def proven_entity(texts: Sequence[bytes], permitted: Collection[Entity]) -> Enti
         permitted: What the values may be.
     """
     counts = Counter[Entity]()
-    long = [text for text in texts if len(text) >= SHORTEST]
     for entity, rule in PROVEN.items():
-        count = 0 if entity in permitted else sum(map(rule, long))
+        long = [] if entity in permitted else _possible(entity, texts)
+        count = sum(map(rule, long))
         enough = count >= max(LEAST * len(texts), 1 if entity in CERTAIN else FEWEST)
         if enough and not (entity is Entity.CREDIT_CARD and _by_chance(long, count)):
             counts[entity] = count
     return counts.most_common(1)[0][0] if counts else None
+
+
+def _possible(entity: Entity, texts: Sequence[bytes]) -> list[bytes]:
+    """Returns the values that may be of an entity at first sight."""
+    shortest, signs, begins = NEEDS[entity]
+    long = [text for text in texts if len(text) >= shortest and (not begins or text[0] in begins)]
+    return [text for text in long if text.translate(None, signs) != text] if signs else long
 
 
 def _by_chance(texts: Sequence[bytes], cards: int) -> bool:

@@ -1,12 +1,15 @@
-"""What staff see of a value who may see it masked: never the whole of it, and for short values nothing."""
+"""What is shown of a value that may be seen masked: never the whole of it, and of short values nothing."""
 
 from __future__ import annotations
 
 from ...schemas.info_types import Format
 from .phone_rules import calling_code_length
 
-__all__ = ["masked"]
+__all__ = ["masked", "masked_text"]
 
+SHOWN, LEAST_FOR_END, LONGEST = 4, 12, 120
+PARTING = frozenset(" .-/:@_(),+")
+"""Signs that no value is told by."""
 HIDDEN = "****"
 """For texts, whatever their length."""
 
@@ -39,6 +42,23 @@ def masked(format: Format, value: str) -> str:
         case Format.SURROGATE:
             return HIDDEN + value[len(value) - min(4, len(value) // 8) :]
     raise TypeError(f"no masked form for format {format}")
+
+
+def masked_text(text: str) -> str:
+    """Returns the masked form of a text of any kind: all as asterisks but what parts its pieces.
+
+    Of twelve and more letters and digits that end in four digits, these are shown, as of a card; of longer texts than a
+    report has room for, the begin.
+
+    >>> masked_text("4111 1111 1111 1111"), masked_text("kim@example.com"), masked_text("p$ss")
+    ('**** **** **** 1111', '***@*******.***', '****')
+    """
+    places = [place for place, sign in enumerate(text) if sign.isalnum()]
+    end = places[-SHOWN:]
+    shown = frozenset(end if len(places) >= LEAST_FOR_END and "".join(text[place] for place in end).isdigit() else ())
+    return "".join(
+        sign if place in shown or sign in PARTING else "*" for place, sign in enumerate(text[:LONGEST])
+    )  # fmt: skip
 
 
 def _starred(value: str, *, first: int, last: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from consentry.schemas.info_types import Format
-from consentry.transforms.values.masking import masked
+from consentry.transforms.values.masking import masked, masked_text
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,3 +34,12 @@ def test_masked_forms(format: Format, value: str, shown: str) -> None:
 @given(st.sampled_from(list(Format)), st.text(max_size=40))
 def test_a_masked_form_is_never_the_value(format: Format, value: str) -> None:
     assert masked(format, value) != value or not value or set(value) <= {"*", "@"}
+
+
+@given(st.text(max_size=150))
+def test_of_a_text_of_any_kind_only_its_shape_and_four_last_digits_are_seen(text: str) -> None:
+    made = masked_text(text)
+    assert len(made) == min(len(text), 120)
+    shown = [was for was, now in zip(text, made, strict=False) if now == was and was not in " .-/:@_(),+*"]
+    assert len(shown) <= 4 and "".join(shown).isdigit() | (not shown)
+    assert masked_text("$€cr!t§pass") == "*" * 11 and masked_text("") == ""
