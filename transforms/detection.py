@@ -24,6 +24,7 @@ from .detectors.recognizers import Recognizer
 from .detectors.skeletons import folded
 from .detectors.whole_values import is_whole, proven_entity
 from .nested_columns import numpy_bools
+from .values.byte_rows import ByteRows
 from .values.text_columns import number_texts
 
 __all__ = ["Replaced", "contradicting", "found_in_numbers", "is_number", "replaced_spans"]
@@ -83,8 +84,7 @@ def replaced_spans(
         values = texts.take(pa.array(left, pa.int64())).to_pylist()
         for row, value in zip(left, values, strict=True):
             found[row] = [(0, lengths[row], whole if is_whole(whole, folded(value).strip()) else None)]
-    looking = pc.fill_null(pc.match_substring_regex(texts, BRACKETED), False)
-    changed = np.union1d(np.fromiter(found, np.int64, len(found)), np.flatnonzero(numpy_bools(looking)))
+    changed = np.union1d(np.fromiter(found, np.int64, len(found)), _looking_like_tokens(texts))
     if not len(changed):
         return Replaced(texts=texts, found={})
     originals = dict(zip(changed.tolist(), texts.take(pa.array(changed)).to_pylist(), strict=True))
@@ -146,6 +146,15 @@ def _sampled(column: pa.Array) -> list[bytes] | None:
 
 def _found(texts: pa.StringArray, recognizers: Sequence[Recognizer] = ()) -> Any:
     return find_in_texts(texts, recognizers, tokens=False)
+
+
+def _looking_like_tokens(texts: pa.StringArray) -> Rows:
+    """Returns the rows in which text may look like a token."""
+    rows = ByteRows.of(texts)
+    bracketed = np.flatnonzero(rows.any_of(rows.data == ord("[")))
+    looking = pc.match_substring_regex(texts.take(pa.array(bracketed)), BRACKETED)
+    found: Rows = bracketed[numpy_bools(looking)]
+    return found
 
 
 def _by_entity(

@@ -9,7 +9,7 @@ from ...schemas.info_types import Entity
 from .findings import Finding
 from .joined_text import JoinedText, pattern
 from .skeletons import folded
-from .words import words
+from .words import told, words
 
 __all__ = ["birth_dates", "is_birth_date"]
 
@@ -35,8 +35,9 @@ BIRTH = words(
     "geboorte fødsels fodsels född født syntym narozen szület dogum geburts naiss nacim nasci nascit urodz "
     "birth_ date_of_birth geboren 生年月日 誕生 जन्म",
 )
+BORN_SIGN = folded("生")
 BORN = re.compile(
-    folded("生") + rb"|[ ,]{0,2}(?:geboren|is (?:my|his|her|their|your) (?:birthday|dob|date of birth))|"
+    BORN_SIGN + rb"|[ ,]{0,2}(?:geboren|is (?:my|his|her|their|your) (?:birthday|dob|date of birth))|"
     rb" ?\((?:dob|d\.o\.b\.?|birthday|date of birth|birth date|geburtsdatum)\)"
 )
 END = re.compile(rb"[^0-9A-Za-z_\xe0]|T[0-9]{2}")
@@ -49,20 +50,21 @@ def birth_dates(text: JoinedText) -> Iterator[Finding]:
     """Yields dates of birth: the first date after a word for birth, and none that another date parts from it."""
     previous = -1
     for start, end in text.spans(DATE):
-        near = max(0, start - REACH, previous)
-        before = CLOSED.sub(b"\n ", text.before(start, start - near))
-        previous = end
+        near, previous = max(0, start - REACH, previous), end
         if (
             not (text.begins(start) and END.match(text.data, end))
             or (start and text.data[start - 1] in b"-/.")
             or re.match(rb"[-/.]\d", text.data[end : end + 2])
         ):
             continue
-        named = BIRTH.last(before)
-        if BORN.match(text.after(end, 32)):
+        if BORN.match(text.after(end, REACH)):
             yield Finding(start, end, Entity.DATE_OF_BIRTH, 0.96, "a date before a word for birth")
-        elif named >= 0 and not re.search(rb"[.!?;\n]\s", before[named + 2 :]):
-            yield Finding(start, end, Entity.DATE_OF_BIRTH, 0.96, f"a date after the word '{BIRTH.name(before)}'")
+        elif BIRTH.last_before(text, start, start - near) is not None:
+            before = CLOSED.sub(b"\n ", text.before(start, start - near))
+            named = BIRTH.within(before)
+            if named is not None and not re.search(rb"[.!?;\n]\s", before[named[1] + 2 :]):
+                name = told(before[slice(*named)])
+                yield Finding(start, end, Entity.DATE_OF_BIRTH, 0.96, f"a date after the word '{name}'")
 
 
 def is_birth_date(text: bytes) -> bool:

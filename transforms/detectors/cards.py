@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from ...schemas.info_types import Entity
 from .findings import Finding
-from .joined_text import WORD, JoinedText
+from .joined_text import WORD, JoinedText, digits_of
 from .number_chains import Chain
 from .number_words import CARD, NO_CARD, SERIAL
 
@@ -17,6 +18,8 @@ SHORTEST, LONGEST = 13, 19
 ACCOUNT = re.compile(rb"[A-Za-z]{2}[0-9]{2}[ -]$")
 """The country and check digits of an account number."""
 FEW_DIGITS = frozenset(b"0123456789")
+VALUES = bytes.maketrans(b"0123456789", bytes(range(10)))
+DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
 
 # First and last value of a number's first six digits, lengths, brand, and whether ranges so wide need a word.
 RANGES = (
@@ -78,32 +81,31 @@ def _card_from(text: JoinedText, chain: Chain, first: int) -> tuple[int, Finding
 
 
 def _card(text: JoinedText, chain: Chain, first: int, last: int) -> Finding | None:
-    digits = bytes(byte for byte in chain.cut(first, last) if byte in FEW_DIGITS)
+    digits = digits_of(chain.cut(first, last))
     brand = card_brand(digits)
     if brand is None or not luhn(digits) or _longer(chain, first, last):
         return None
     start, end = chain.groups[first][0], chain.groups[last][1]
-    before, after = text.before(start), text.after(end, 24)
-    named = CARD.governing(before)
-    near = named >= 0 or CARD.first(after) >= 0
+    named = CARD.governing(text, start)
+    near = named >= 0 or CARD.follows(text, end, 24)
     sizes = chain.sizes(first, last)
     name, needs_word = brand
-    if _other(before, after, named, embossed=sizes in EMBOSSED and not needs_word):
+    if _other(text, start, end, named, embossed=sizes in EMBOSSED and not needs_word):
         return None
-    if not _whole(text, start, end, named - len(before) if named >= 0 else None):
+    if not _whole(text, start, end, named - start if named >= 0 else None):
         return None
     if not near and ((needs_word and sizes not in PROVING) or not _proves_itself(text, chain, first, last)):
         return None
-    told = f", after the word '{CARD.name(before)}'" if named >= 0 else ", beside a word for cards" if near else ""
-    score = 0.99 if near else 0.95
-    return Finding(start, end, Entity.CREDIT_CARD, score, f"{len(digits)} digits, {name} range, Luhn valid{told}")
+    word = f", after the word '{CARD.name_before(text, start)}'" if named >= 0 else ", beside a word for cards"
+    reason = f"{len(digits)} digits, {name} range, Luhn valid{word if near else ''}"
+    return Finding(start, end, Entity.CREDIT_CARD, 0.99 if near else 0.95, reason)
 
 
-def _other(before: bytes, after: bytes, named: int, *, embossed: bool) -> bool:
+def _other(text: JoinedText, start: int, end: int, named: int, *, embossed: bool) -> bool:
     """Returns whether a word says that the number is something else; grouped as on a card it must be a strong one."""
-    if NO_CARD.governing(before) <= named and (named >= 0 or NO_CARD.first(after[:12]) < 0):
+    if NO_CARD.governing(text, start) <= named and (named >= 0 or not NO_CARD.follows(text, end, 12)):
         return False
-    return not embossed or SERIAL.governing(before) >= 0 or SERIAL.first(after[:12]) >= 0
+    return not embossed or SERIAL.governing(text, start) >= 0 or SERIAL.follows(text, end, 12)
 
 
 def _proves_itself(text: JoinedText, chain: Chain, first: int, last: int) -> bool:
@@ -161,7 +163,7 @@ def _longer(chain: Chain, first: int, last: int) -> bool:
 
 
 def _is_card(chain: Chain, first: int, last: int) -> bool:
-    digits = bytes(byte for byte in chain.cut(first, last) if byte in FEW_DIGITS)
+    digits = digits_of(chain.cut(first, last))
     return card_brand(digits) is not None and luhn(digits)
 
 
@@ -175,7 +177,11 @@ def card_brand(digits: bytes) -> tuple[str, bool] | None:
     """Returns the brand of a number's range and length, and whether it takes a word to believe it; None: no card's."""
     if not SHORTEST <= len(digits) <= LONGEST:
         return None
-    head, length = int(digits[:6]), len(digits)
+    return _brand(int(digits[:6]), len(digits))
+
+
+@lru_cache(maxsize=4096)
+def _brand(head: int, length: int) -> tuple[str, bool] | None:
     for low, high, lengths, name, needs_word in RANGES:
         if low <= head <= high and length in lengths:
             return name, needs_word
@@ -184,10 +190,4 @@ def card_brand(digits: bytes) -> tuple[str, bool] | None:
 
 def luhn(digits: bytes) -> bool:
     """Returns whether a number passes Luhn (ISO/IEC 7812-1, annex B)."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        value = digit - 48
-        if place % 2:
-            value = 2 * value - 9 * (value > 4)
-        total += value
-    return total % 10 == 0
+    return (sum(digits[::-2].translate(VALUES)) + sum(digits[-2::-2].translate(DOUBLED))) % 10 == 0

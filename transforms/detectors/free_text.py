@@ -7,7 +7,6 @@ sure they are.
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -15,7 +14,7 @@ from operator import itemgetter
 import numpy as np
 import pyarrow as pa
 
-from ..values.byte_rows import Bools, Int64s
+from ..values.byte_rows import Bools, Bytes, Int64s
 from .birth_dates import birth_dates
 from .cards import cards
 from .findings import Finding, disjoint
@@ -46,6 +45,7 @@ GATE = pattern(
 NEAR = 20
 """Bytes within which seven digits may be one value."""
 FEWEST_DIGITS = SHORTEST
+CHUNK = 1 << 17
 
 SHIELDS = (
     (pattern(r"\[[A-Za-z][0-9A-Za-z_-]{0,63}:[0-9]{1,9}:[^\[\]\x00]{1,200}\]"), 1.0, "a token"),
@@ -95,24 +95,35 @@ def _passing(part: Skeletons) -> Int64s:
     """Returns the rows of some skeletons in which something may be found; each as if it stood alone."""
     data, ends = part.data[part.offsets[0] : part.offsets[-1]], part.offsets[1:] - part.offsets[0]
     passes = np.zeros(len(part), np.bool_)
-    digits = np.flatnonzero(data - ord("0") < 10)
+    digits = _digits(data)
     lead, rear = digits[: 1 - FEWEST_DIGITS], digits[FEWEST_DIGITS - 1 :]
     near = rear - lead <= NEAR
     first, last = _rows(ends, lead[near], rear[near])
     passes[first[first == last]] = True
-    _gate(part, passes)
+    _gate(data, ends, passes)
     return np.flatnonzero(passes)
 
 
-def _gate(part: Skeletons, passes: Bools) -> None:
-    """Marks the rows in which the gate's pattern is; after a hit the next row is looked at."""
-    text = part.separated()
-    ends = (part.offsets[1:] - part.offsets[0] + np.arange(1, len(part) + 1)).tolist()
-    place = 0
+def _digits(data: Bytes) -> Int64s:
+    """Returns the places of digits, a cache's worth of bytes at a time."""
+    found, flags = [np.empty(0, np.int64)], np.empty(min(len(data), CHUNK), np.uint8)
+    for start in range(0, len(data), CHUNK):
+        chunk = data[start : start + CHUNK]
+        np.subtract(chunk, ord("0"), out=flags[: len(chunk)])
+        found.append(np.flatnonzero(flags[: len(chunk)] < 10) + start)
+    return np.concatenate(found)
+
+
+def _gate(data: Bytes, ends: Int64s, passes: Bools) -> None:
+    """Marks the rows in which the gate's pattern begins; after a hit the next row is looked at.
+
+    What reaches into the next row is no hit, but the row may be looked at in vain.
+    """
+    text, place = data.tobytes(), 0
     while (match := GATE.search(text, place)) is not None:
-        row = bisect(ends, match.start())
+        row = int(ends.searchsorted(match.start(), side="right"))
         passes[row] = True
-        place = ends[row]
+        place = int(ends[row])
 
 
 def _rows(ends: Int64s, first: Int64s, last: Int64s) -> tuple[Int64s, Int64s]:

@@ -43,4 +43,4 @@ def promised(header: str) -> frozenset[Entity]:
     [<Entity.PHONE: 'PHONE'>]
     """
     text = CAMEL.sub(b" ", folded(header)).lower().replace(b"_", b" ").replace(b".", b" ").strip()
-    return frozenset(entity for entity, known in PROMISES.items() if known.last(text) >= 0)
+    return frozenset(entity for entity, known in PROMISES.items() if known.within(text) is not None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 
@@ -22,10 +24,9 @@ COUNTRIES = "|".join(
 )
 """A pattern of the codes of all countries that have such numbers."""
 IBAN = pattern(rf"\b(?:(?i:iban)_?)?((?i:{COUNTRIES}) ?[0-9]{{2}})")
-LONGEST = 70
-"""Characters of an account number with separators."""
 SEPARATORS = b" -"
-SIGNS = frozenset((string.ascii_letters + string.digits).encode())
+NUMBERS = [str(int(chr(byte), 36)) if chr(byte).isalnum() and byte < 128 else "" for byte in range(256)]
+"""What a character counts as in the number whose remainder is checked."""
 
 
 def ibans(text: JoinedText) -> Iterator[Finding]:
@@ -36,30 +37,20 @@ def ibans(text: JoinedText) -> Iterator[Finding]:
         country = iban_country(text.data[start : start + 2].decode().upper())
         if country is None:
             continue
-        stop = _stop(text.data, start, min(start + LONGEST, len(text.data)), country.length)
-        if stop is None or text.data[stop] in WORD:
+        found = _characters(country.length).match(text.data, start)
+        if found is None or text.data[found.end()] in WORD:
             continue
-        written = text.data[start:stop]
-        compact = bytes(byte for byte in written if byte not in SEPARATORS).upper()
+        written, stop = found.group(), found.end()
+        compact = written.translate(None, SEPARATORS).upper()
         if len({written[2:], written[2:].upper(), written[2:].lower()}) < 3 and is_iban(compact):
             reason = f"{country.length} characters of an account number of {country.code}, check digits valid"
             yield Finding(start, stop, Entity.IBAN, 0.99, reason)
 
 
-def _stop(data: bytes, start: int, end: int, length: int) -> int | None:
-    """Returns where so many characters end, separators apart; None: there are not so many."""
-    seen = 0
-    for place in range(start, end):
-        if data[place] in SEPARATORS:
-            if data[place - 1] in SEPARATORS:
-                return None
-            continue
-        if data[place] not in SIGNS:
-            return None
-        seen += 1
-        if seen == length:
-            return place + 1
-    return None
+@cache
+def _characters(length: int) -> re.Pattern[bytes]:
+    """Returns a pattern of so many letters and digits with at most one separator between each two."""
+    return re.compile(rb"[0-9A-Za-z](?:[ -]?[0-9A-Za-z]){%d}" % (length - 1))
 
 
 def is_iban(compact: bytes) -> bool:
@@ -71,8 +62,7 @@ def is_iban(compact: bytes) -> bool:
     country = iban_country(compact[:2].decode("ascii", "replace"))
     if country is None or len(compact) != country.length or not compact.isalnum():
         return False
-    kinds = CLASSES[np.frombuffer(compact[4:], np.uint8)]
-    if not (kinds & np.array(country.kinds, np.uint8)).all():
+    if int("".join(map(NUMBERS.__getitem__, compact[4:] + compact[:4]))) % 97 != 1:
         return False
-    number = "".join(str(int(chr(byte), 36)) for byte in compact[4:] + compact[:4])
-    return int(number) % 97 == 1
+    kinds = CLASSES[np.frombuffer(compact[4:], np.uint8)]
+    return bool((kinds & np.array(country.kinds, np.uint8)).all())

@@ -12,18 +12,19 @@ import numpy as np
 import re2
 
 from .findings import Finding
-from .skeletons import SEPARATOR, Skeletons
+from .skeletons import BREAK, SEPARATOR, Skeletons
 
-__all__ = ["WORD", "JoinedText", "Span", "pattern"]
+__all__ = ["WORD", "JoinedText", "Span", "digits_of", "pattern"]
 
 Span = tuple[int, int]
 
-BREAK = bytes([SEPARATOR])
 WORD = frozenset((string.ascii_letters + string.digits + "_").encode() + b"\xe0")
 """Bytes that make up words; a value begins and ends where no word does."""
 PART = re.compile(rb"[\x00\n\t|;,\"]|[.!?](?:\s|$)")
 """Where a part of a sentence ends."""
 LOWER = bytes(range(256)).lower()
+OTHERS = bytes(byte for byte in range(256) if byte not in string.digits.encode())
+WITHOUT_DIGITS = bytes.maketrans(string.digits.encode(), b"\x01" * 10)
 LETTERS = string.ascii_letters.encode() + b"\xe0"
 # What JSON writes for line breaks, tabs and quotes parts words as they do; as long as what it stands for.
 ESCAPES = (
@@ -45,6 +46,11 @@ def pattern(text: str) -> Any:
     return re2.compile(text.encode("latin-1"), options)
 
 
+def digits_of(written: bytes) -> bytes:
+    """Returns the ASCII digits of a text."""
+    return written.translate(None, OTHERS)
+
+
 class JoinedText:
     """Skeletons with a separator between each two, that no pattern matches.
 
@@ -62,6 +68,7 @@ class JoinedText:
             text = np.where(text == SEPARATOR, np.uint8(ord(" ")), text)
             data[np.arange(len(text)) + np.repeat(np.arange(len(skeletons)), lengths)] = text
         self.data = _unescaped(data.tobytes())
+        self._places: dict[Any, tuple[list[int], list[int]]] = {}
 
     @cached_property
     def lower(self) -> bytes:
@@ -77,6 +84,21 @@ class JoinedText:
         """Yields where a ``pattern`` matches."""
         for match in wanted.finditer(self.data):
             yield match.span(group)
+
+    def places(self, wanted: Any) -> tuple[list[int], list[int]]:
+        """Returns where a ``pattern`` begins and ends in the text in lower case, in which a digit is no part of a word.
+
+        The text is searched once for each pattern.
+        """
+        found = self._places.get(wanted)
+        if found is None:
+            spans = [match.span() for match in wanted.finditer(self.lower.translate(WITHOUT_DIGITS))]
+            found = self._places[wanted] = ([start for start, _ in spans], [end for _, end in spans])
+        return found
+
+    def parted(self, start: int, end: int) -> bool:
+        """Returns whether a row ends between two places."""
+        return self.data.find(BREAK, start, end) >= 0
 
     def before(self, place: int, width: int = 40) -> bytes:
         """Returns what stands in front of a place in its row, in lower case."""
@@ -117,7 +139,7 @@ class JoinedText:
         if places is not None:
             first = int(self._skeletons.offsets[owner])
             start, end = int(places[first + start]), int(places[first + end - 1]) + 1
-        return finding._replace(start=start, end=end)
+        return Finding(start, end, finding.entity, finding.score, finding.reason)
 
 
 def _unescaped(text: bytes) -> bytes:

@@ -138,7 +138,7 @@ def _ipv4(text: JoinedText, start: int, end: int) -> Iterator[Finding]:
         rb"\.\d" if ranged else rb"[.-]\d", text.data[end : end + 2]
     ):
         return
-    named, version = IP.governing(before), VERSION.governing(before)
+    named, version = IP.governing(text, start, 32), VERSION.governing(text, start, 32)
     if version > named or re.search(rb"[a-z]/$|\bv\.? ?$", before):
         return
     if named < 0 and re.match(rb",\d\d(?![0-9a-z,])", text.data[end : end + 4]):

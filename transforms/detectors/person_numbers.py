@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ...schemas.info_types import Entity
 from .findings import Finding
-from .joined_text import JoinedText, pattern
+from .joined_text import JoinedText, digits_of, pattern
 from .number_chains import Chain
-from .words import words
+from .words import Words, words
 
 __all__ = ["insurance_numbers", "is_itin", "is_nhs", "is_ssn", "personal_numbers"]
 
@@ -47,16 +47,15 @@ def personal_numbers(text: JoinedText, chain: Chain) -> Iterator[Finding]:
 
 def _nine(text: JoinedText, chain: Chain, first: int, last: int, sizes: tuple[int, ...]) -> Iterator[Finding]:
     written = chain.cut(first, last)
-    digits = re.sub(rb"[^0-9]", b"", written)
+    digits = digits_of(written)
     start, end = chain.groups[first][0], chain.groups[last][1]
     if not (is_ssn(digits) or is_itin(digits)) or not _alone(text, start, end):
         return
     if not re.fullmatch(rb"\d{9}|\d{3}([ .-])\d\d\1\d{4}", written):
         return
     entity, known = (Entity.US_ITIN, ITIN) if digits[:1] == b"9" else (Entity.US_SSN, SSN)
-    before = text.before(start, 48)
-    named, other = max(known.last(before), SSN.last(before), ITIN.last(before)), OTHER.last(before)
-    near = named >= 0 or known.first(text.after(end, 28)) >= 0
+    named, other = (_word_end(text, start, sets) for sets in ((SSN, ITIN), (OTHER,)))
+    near = named >= 0 or known.follows(text, end, 28)
     if other > named or (not near and (len(sizes) == 1 or b"-" not in written)):
         return
     told = ", beside a word for it" if near else ", grouped by dashes"
@@ -64,17 +63,18 @@ def _nine(text: JoinedText, chain: Chain, first: int, last: int, sizes: tuple[in
     yield Finding(start, end, entity, 0.97 if near else 0.75, f"nine digits in ranges of a {name}{told}")
 
 
+def _word_end(text: JoinedText, start: int, sets: Iterable[Words]) -> int:
+    """Returns where the last word of some sets before a number ends, or -1."""
+    return max(-1 if found is None else found[1] for each in sets for found in (each.last_before(text, start, 48),))
+
+
 def _ten(text: JoinedText, chain: Chain, first: int, last: int) -> Iterator[Finding]:
     written = chain.cut(first, last)
-    digits = re.sub(rb"[^0-9]", b"", written)
     start, end = chain.groups[first][0], chain.groups[last][1]
-    if (
-        not is_nhs(digits)
-        or not _alone(text, start, end)
-        or not re.fullmatch(rb"\d{10}|\d{3}([ -])\d{3}\1\d{4}", written)
-    ):
+    if not (NHS.last_before(text, start, 60) or NHS.follows(text, end, 30)):
         return
-    if NHS.last(text.before(start, 60)) >= 0 or NHS.first(text.after(end, 30)) >= 0:
+    grouped = re.fullmatch(rb"\d{10}|\d{3}([ -])\d{3}\1\d{4}", written)
+    if grouped and is_nhs(digits_of(written)) and _alone(text, start, end):
         yield Finding(start, end, Entity.UK_NHS, 0.97, "ten digits, mod 11 valid, beside a word for NHS numbers")
 
 
@@ -86,7 +86,7 @@ def insurance_numbers(text: JoinedText) -> Iterator[Finding]:
         written = text.data[start:end]
         if written[:2].upper() in UNUSED_PREFIXES:
             continue
-        near = NINO_WORDS.last(text.before(start)) >= 0 or NINO_WORDS.first(text.after(end, 30)) >= 0
+        near = NINO_WORDS.last_before(text, start) is not None or NINO_WORDS.follows(text, end, 30)
         if near or written.isupper():
             told = ", beside a word for it" if near else ""
             reason = f"two letters, six digits and a letter of a National Insurance number{told}"

@@ -14,15 +14,13 @@ import phonenumbers
 
 from ...schemas.info_types import Entity
 from .findings import Finding
-from .joined_text import WORD, JoinedText
-from .number_chains import Chain
+from .joined_text import WORD, JoinedText, digits_of
+from .number_chains import LISTED_WITHIN, Chain
 from .number_words import NO_PHONE, PHONE
 
 __all__ = ["is_phone", "is_unmistakable_phone", "phone_region", "phones"]
 
 SHORTEST, LONGEST = 7, 15
-FAR = 30
-"""Groups between a number and a word outside its chain, so that the word says nothing of it."""
 
 # What national numbers look like as they are dialled, trunk prefix included; first match wins.
 NATIONAL = tuple(
@@ -90,10 +88,12 @@ def phones(text: JoinedText, chain: Chain, previous: int = -1) -> Iterator[Findi
         chain: Groups of digits.
         previous: Behind the last number that was found, whose word may speak for the next one in a list too.
     """
+    if not chain.phones and not _near(previous, chain.start):
+        return
     sizes = [end - start for start, end in chain.groups]
-    behind = 0
-    for first in range(len(sizes)):
-        if first < behind or (FAR <= first < len(sizes) - FAR and not _abroad(text, chain.groups[first][0])):
+    behind, marked = 0, frozenset(chain.phones)
+    for first, (start, _) in enumerate(chain.groups):
+        if first < behind or not (first in marked or _near(previous, start)):
             continue
         found = _phone_from(text, chain, sizes, first, previous)
         if found is not None:
@@ -102,8 +102,9 @@ def phones(text: JoinedText, chain: Chain, previous: int = -1) -> Iterator[Findi
             yield finding
 
 
-def _abroad(text: JoinedText, start: int) -> bool:
-    return text.data[start - 1 : start] == b"+" or text.data[start : start + 2] == b"00"
+def _near(previous: int, start: int) -> bool:
+    """Returns whether a number may stand in a list behind another."""
+    return previous >= 0 and previous >= start - LISTED_WITHIN
 
 
 def _phone_from(
@@ -124,7 +125,7 @@ def _phone_from(
         return None  # the chain is the end of a code
     if EXIT.match(chain.cut(first, first)):
         spaced = len(chain.groups) > first + 1 and chain.sizes(first, first)[0] < SHORTEST
-        if spaced or PHONE.last(text.before(start)) >= 0:
+        if spaced or PHONE.last_before(text, start) is not None:
             found = _international(text, chain, first, runs, start)
             if found is not None:
                 return found
@@ -133,7 +134,7 @@ def _phone_from(
 
 def _listed(text: JoinedText, previous: int, start: int) -> bool:
     """Returns whether a number stands in a list behind another."""
-    return 0 <= previous >= start - 12 and LISTED.fullmatch(text.data, previous, start) is not None
+    return _near(previous, start) and LISTED.fullmatch(text.data, previous, start) is not None
 
 
 def _runs(sizes: list[int], first: int) -> list[int]:
@@ -156,7 +157,7 @@ def _international(
         written = chain.cut(first, last)
         if not _calm(written) or text.data[end] in WORD:
             continue
-        digits = _digits(written.replace(b"(0)", b""))
+        digits = digits_of(written.replace(b"(0)", b""))
         region = phone_region(b"+" + (digits[2:] if EXIT.match(digits) and start == chain.groups[first][0] else digits))
         if region:
             return last, Finding(start, end, Entity.PHONE, 0.9, f"international number, valid in {region}")
@@ -176,9 +177,8 @@ def _national(
 ) -> tuple[int, Finding] | None:
     start = chain.groups[first][0]
     start -= text.data[start - 1 : start] == b"(" and b")" in chain.cut(first, min(first + 1, len(chain.groups) - 1))
-    before = text.before(start)
-    named = PHONE.governing(before)
-    if NO_PHONE.governing(before) > named:
+    named = PHONE.governing(text, start)
+    if NO_PHONE.governing(text, start) > named:
         return None
     for last in runs:
         end = chain.groups[last][1]
@@ -187,13 +187,13 @@ def _national(
             continue
         if named >= 0 and LOCAL.fullmatch(written):
             return last, Finding(start, end, Entity.PHONE, 0.8, "a number as in the US, after a word for it")
-        near = named >= 0 or listed or PHONE.first(text.after(end, 18)) >= 0
+        near = named >= 0 or listed or PHONE.follows(text, end, 18)
         alone = first == 0 and last == len(chain.groups) - 1
         if not near and not (alone and _proves_itself(text, start, end)):
             continue
-        region = _national_region(_digits(written))
+        region = _national_region(digits_of(written))
         if region is not None:
-            name = f"after the word '{PHONE.name(before)}'" if named >= 0 else "beside a word for it"
+            name = f"after the word '{PHONE.name_before(text, start)}'" if named >= 0 else "beside a word for it"
             told = f"national number, valid in {region}, {name if near else 'in a usual layout'}"
             return last, Finding(start, end, Entity.PHONE, 0.85 if near else 0.7, told)
     return None
@@ -202,9 +202,9 @@ def _national(
 def _proves_itself(text: JoinedText, start: int, end: int) -> bool:
     """Returns whether a number without a word for it is laid out as only telephone numbers are."""
     written = text.data[start:end]
-    if not UNMISTAKABLE.fullmatch(written) or len(_digits(written)) < 9:
+    if not UNMISTAKABLE.fullmatch(written) or len(digits_of(written)) < 9:
         return False
-    return not CODE.search(text.data, max(0, start - 6), start) and NO_PHONE.first(text.after(end, 10)) < 0
+    return not CODE.search(text.data, max(0, start - 6), start) and not NO_PHONE.follows(text, end, 10)
 
 
 def _continues(text: JoinedText, start: int, end: int) -> bool:
@@ -234,28 +234,24 @@ def is_unmistakable_phone(written: bytes) -> bool:
     """Returns whether a value is valid, and international with its plus or national in an unmistakable layout."""
     if written.startswith(b"+"):
         return _is_international(written)
-    return bool(UNMISTAKABLE.fullmatch(written)) and _national_region(_digits(written)) is not None
+    return bool(UNMISTAKABLE.fullmatch(written)) and _national_region(digits_of(written)) is not None
 
 
 def is_phone(written: bytes) -> bool:
     """Returns whether a value is a telephone number where its header says so: valid in some region."""
     if not PLAIN.fullmatch(written):
         return False
-    digits = _digits(written)
+    digits = digits_of(written)
     return _is_international(written) or _national_region(digits) is not None or phone_region(b"+" + digits) is not None
 
 
 def _is_international(written: bytes) -> bool:
-    digits = _digits(written.replace(b"(0)", b""))
+    digits = digits_of(written.replace(b"(0)", b""))
     if EXIT.match(digits) and not written.startswith(b"+"):
         digits = digits[2:]
     elif not written.startswith(b"+"):
         return False
     return PLAIN.fullmatch(written) is not None and phone_region(b"+" + digits) is not None
-
-
-def _digits(written: bytes) -> bytes:
-    return re.sub(rb"[^0-9]", b"", written)
 
 
 def phone_region(digits: bytes) -> str | None:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from ..values.byte_rows import ByteRows, Bytes, Int64s
 
-__all__ = ["SEPARATOR", "Skeletons", "folded", "skeletons"]
+__all__ = ["BREAK", "SEPARATOR", "Skeletons", "folded", "skeletons"]
 
 SEPARATOR = 0
 BREAK = bytes([SEPARATOR])
@@ -59,16 +59,6 @@ class Skeletons:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def separated(self) -> bytes:
-        """Returns all skeletons, each with a separator behind it."""
-        buffers = [None, pa.py_buffer(self.offsets), pa.py_buffer(self.data)]
-        rows = pa.Array.from_buffers(pa.large_binary(), len(self), buffers)
-        joined = pc.binary_join_element_wise(
-            rows, pa.scalar(b"", pa.large_binary()), pa.scalar(BREAK, pa.large_binary())
-        )
-        found: bytes = joined.buffers()[2].to_pybytes()
-        return found[: int(self.offsets[-1] - self.offsets[0]) + len(self)]
 
     def take(self, chosen: Int64s) -> Skeletons:
         """Returns some of the skeletons, in the given order."""

@@ -1,14 +1,21 @@
-"""Words around a value that tell what it is, in the languages that orders come in; matched on skeletons, lower case."""
+"""Words around a value that tell what it is, in the languages that orders come in; matched on skeletons, lower case.
+
+A text is searched once for each set of words; what stands beside a value is then looked up by its place.
+"""
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
-from .joined_text import pattern
+import numpy as np
+
+from ..values.byte_rows import Bools, Int64s
+from .joined_text import JoinedText, Span, pattern
 from .skeletons import folded
 
-__all__ = ["Words", "words"]
+__all__ = ["Words", "told", "words"]
 
 PARTED = re.compile(rb"[0-9]{4}|\n\s*[^\s]|[a-z\xe0]{3}[.!?]\s|[=<>|0-9][^\n]*\n")
 
@@ -27,32 +34,55 @@ class Words:
         parts += [_edge(word[:1]) + _spelled(word) for word in begun]
         self._pattern = pattern("|".join(parts))
 
-    def last(self, text: bytes) -> int:
-        """Returns where the last of the words ends in a lower-case text, or -1."""
-        end = -1
+    def within(self, text: bytes) -> Span | None:
+        """Returns where the last of the words is in a lower-case text; None: there is none."""
+        found = None
         for match in self._pattern.finditer(text):
-            end = match.end()
-        return end
+            found = match.span()
+        return found
 
-    def governing(self, before: bytes) -> int:
-        """Returns where the last of the words ends that says something of what follows, or -1.
+    def last_before(self, text: JoinedText, place: int, width: int = 40) -> Span | None:
+        """Returns where the last of the words is that ends at most so many bytes before a place of its row."""
+        starts, ends = text.places(self._pattern)
+        last = bisect_right(ends, place) - 1
+        if last < 0 or ends[last] <= place - width or text.parted(ends[last], place):
+            return None
+        return starts[last], ends[last]
+
+    def governing(self, text: JoinedText, place: int, width: int = 40) -> int:
+        """Returns where the last of the words before a place ends that says something of what follows, or -1.
 
         A word says nothing across another number, a sentence's end, or a line with something in it.
         """
-        end = self.last(before)
-        return -1 if end >= 0 and PARTED.search(before[end:]) else end
+        found = self.last_before(text, place, width)
+        return -1 if found is None or PARTED.search(text.lower, found[1], place) else found[1]
 
-    def first(self, text: bytes) -> int:
-        """Returns where the first of the words begins in a lower-case text, or -1."""
-        match = self._pattern.search(text)
-        return -1 if match is None else match.start()
+    def follows(self, text: JoinedText, place: int, width: int) -> bool:
+        """Returns whether one of the words is in ``text.after(place, width)``."""
+        starts, ends = text.places(self._pattern)
+        first = bisect_left(starts, place)
+        if first == len(starts) or ends[first] > place + width:
+            return False
+        return ends[first] <= place + len(text.after(place, width))
 
-    def name(self, text: bytes) -> str:
-        """Returns the last of the words in a text; not itself where it has other letters than ASCII."""
-        found = b""
-        for match in self._pattern.finditer(text):
-            found = match.group()
-        return found.decode().strip(" _") if found.isascii() else "…"
+    def stand_in(self, text: JoinedText, starts: Int64s, ends: Int64s) -> Bools:
+        """Returns in which parts of a text one of the words may be, rows apart."""
+        firsts, lasts = text.places(self._pattern)
+        if not firsts:
+            return np.zeros(len(starts), np.bool_)
+        places = np.searchsorted(np.array(lasts), starts, side="right")
+        found: Bools = np.append(firsts, np.iinfo(np.int64).max)[places] < ends
+        return found
+
+    def name_before(self, text: JoinedText, place: int) -> str:
+        """Returns the last of the words before a place; not itself where it has other letters than ASCII."""
+        found = self.last_before(text, place)
+        return "" if found is None else told(text.lower[slice(*found)])
+
+
+def told(word: bytes) -> str:
+    """Returns a word as a reason may tell it."""
+    return word.decode().strip(" _") if word.isascii() else "…"
 
 
 def words(whole: str, begun: str = "") -> Words:

@@ -24,6 +24,8 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 Int64s = np.ndarray[Any, np.dtype[np.int64]]
 
 LARGEST = 2**31 - 1
+SPARSE = 16
+"""Where fewer bytes than one of so many are flagged, each is looked up."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,12 @@ class ByteRows:
 
     def any_of(self, flags: Bools) -> Bools:
         """Returns which rows have a flagged byte."""
-        return self.counts(flags) > 0
+        flagged = np.flatnonzero(flags)
+        if len(flagged) * SPARSE > len(flags):
+            return self.counts(flags) > 0
+        found: Bools = np.zeros(len(self), np.bool_)
+        found[np.searchsorted(self.offsets, flagged, side="right") - 1] = True
+        return found
 
     def matrix(self, rows: Int64s, length: int) -> Bytes:
         """Returns the first ``length`` bytes of some rows, each of which has as many, as ``(rows, length)``."""
