@@ -3,7 +3,6 @@
 # mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 import time
@@ -11,33 +10,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
-from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-from apache_beam.runners.runner import PipelineState
 
-from ..schemas.errors import ConfigError, PrivacyError, RunError
-from ..schemas.manifest import Inputs, KeyVersions, Manifest
+from ..schemas.manifest import Inputs, Manifest
 from ..schemas.policy import Policy
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
-from ..transforms.crypto.keyring import KeyState
-from ..transforms.failures import failure_of
 from ..transforms.protection_plan import check_dataset_columns, dataset_of, plan_protection
 from ..transforms.stage import SharedStage, StageConfig, settle_stage
-from .desk import check_stores, distribution_rules, oldest_kept, open_keyring, open_stores
+from .desk import check_stores, distribution_rules, oldest_kept, open_stores
 from .file_systems import check_file_system
 from .graph import ProtectFiles, SharedCounter
 from .keyring_files import open_proof_keys
-from .manifest_file import SettledRun, balanced_books, manifest_of_run, sign_manifest
+from .manifest_file import SettledRun, balanced_books, key_versions_of, manifest_of_run, sign_manifest
 from .outcome import Outcome, read_outcome
+from .pipeline_runs import LOCAL_RUNNER, open_pipeline, run_pipeline
 from .publication import Publication, open_publication
 from .sinks import write_empty
 from .sources import Sources, plan_sources
 from .tokenized_inputs import check_untokenized
 
-__all__ = ["LOCAL_RUNNER", "Progress", "run_protect"]
+__all__ = ["Progress", "run_protect"]
 
-LOCAL_RUNNER = "FnApiRunner"
 POLL_SECONDS = 0.2
 
 Progress = Callable[[int, int], None]
@@ -87,7 +80,7 @@ def run_protect(
     keys = open_proof_keys(project)  # before anything: what could not be signed is not begun
     check_stores(project)
     check_file_system(out)
-    pipeline = _pipeline(runner, beam_args)
+    pipeline = open_pipeline(runner, beam_args)
     sources = _fitting_sources(inputs, policy, dataset)
     run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started_at // 1_000_000))}-{secrets.token_hex(4)}"
     with open_publication(out, run=run, replace=replace) as publication, open_stores(project) as stores:
@@ -120,7 +113,7 @@ def _settled(run: str, config: StageConfig, sources: Sources, started_at: int) -
         config=config,
         plan=plan_protection(config.policy, config.dataset, sources.schema, key_version=config.key_version),
         inputs=Inputs(files=len(sources.files), bytes=sources.total_bytes),
-        key_versions=_key_versions(config),
+        key_versions=key_versions_of(config),
         started_at=started_at,
     )
 
@@ -140,42 +133,8 @@ def _carried_out(
         counter=counter,
     )
     with _reported(counter, sources, progress):
-        _run(pipeline)
+        run_pipeline(pipeline)
     return _with_columns(read_outcome(publication.notes), publication, run)
-
-
-def _pipeline(runner: str, beam_args: Sequence[str]) -> beam.Pipeline:
-    """Returns a pipeline on a named runner: Beam's default one would first try to download a program."""
-    try:
-        if runner != LOCAL_RUNNER:
-            return beam.Pipeline(options=PipelineOptions([f"--runner={runner}", *beam_args]))
-        options = PipelineOptions(list(beam_args))
-        direct = options.view_as(DirectOptions)
-        if not any(text.startswith("--direct_num_workers") for text in beam_args):
-            direct.direct_num_workers = _cores()
-        if direct.direct_num_workers != 1 and not any(text.startswith("--direct_running_mode") for text in beam_args):
-            direct.direct_running_mode = "multi_threading"
-        return beam.Pipeline(runner=FnApiRunner(), options=options)
-    except (ValueError, ImportError, SystemExit) as error:
-        raise ConfigError(
-            f"--runner {runner}: Beam does not take it or its options ({type(error).__name__}); see the runner's page"
-        ) from None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _run(pipeline: beam.Pipeline) -> None:
-    failure: PrivacyError
-    try:
-        state = pipeline.run().wait_until_finish()
-        if state in (None, PipelineState.DONE):
-            return
-        failure = RunError(f"the pipeline ended as {state}; no output became visible")
-    except Exception as error:  # noqa: BLE001 - runners raise what they like, and it may quote values
-        failure = failure_of(error)
-    raise failure from None
 
 
 @contextmanager
@@ -205,12 +164,3 @@ def _with_columns(outcome: Outcome, publication: Publication, run: SettledRun) -
     if any(receipt.path.startswith("data/") for receipt in outcome.receipts) or not run.plan.columns:
         return outcome
     return Outcome(outcome.tally, (*outcome.receipts, write_empty(publication.place, run.plan.schema, run=run.id)))
-
-
-def _key_versions(config: StageConfig) -> KeyVersions:
-    primary = {
-        status.key_set.value: status.version
-        for status in open_keyring(config.project).status()
-        if status.state is KeyState.PRIMARY
-    }
-    return KeyVersions(**{**primary, "token": config.key_version})

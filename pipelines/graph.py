@@ -19,7 +19,6 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
-from ..schemas.record_columns import SOURCE_KEY
 from ..transforms.consent_decision import Decide
 from ..transforms.failures import guarded
 from ..transforms.outputs import TALLY, StageOutputs, refusals, stage_outputs
@@ -29,6 +28,7 @@ from ..transforms.tally import Tally
 from .outcome import READ, NoteOutcome
 from .sinks import WriteDeadLetters, WriteRows
 from .sources import Split, read_split
+from .splits import source_of
 
 __all__ = ["ProtectFiles", "RecordCounter", "SharedCounter"]
 
@@ -136,9 +136,7 @@ class _ReadFn(StageFn):
             records = read.batch.num_rows + len(read.rejected)
             yield TaggedOutput(TALLY, Tally({READ: records}))
             if read.rejected:
-                source = (read.batch.schema.metadata or {}).get(SOURCE_KEY)
-                name = None if source is None else source.decode()
-                yield from refusals(self.stage.sealer.seal_lines(read.rejected, name))
+                yield from refusals(self.stage.sealer.seal_lines(read.rejected, source_of(read.batch.schema)))
             if read.batch.num_rows:
                 yield read.batch
             self._count.add(records)

@@ -7,6 +7,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,12 +31,26 @@ from ..schemas.manifest import (
 )
 from ..schemas.policy import Policy
 from ..transforms.crypto.key_sets import ProofKeys, SignatureContext
+from ..transforms.crypto.keyring import KeyState
 from ..transforms.protection_plan import ProtectionPlan, dataset_of, dropped_paths, leaves, told_path
 from ..transforms.stage import StageConfig
+from .keyring_files import open_keyring
 from .outcome import READ, Outcome
 
-__all__ = ["SettledRun", "balanced_books", "consent_outcomes", "drift_of", "field_treatments", "manifest_of_run",
-           "output_files", "reasons_of", "sign_manifest", "software_used", "vault_writes"]  # fmt: skip
+__all__ = [
+    "SettledRun",
+    "balanced_books",
+    "consent_outcomes",
+    "drift_of",
+    "field_treatments",
+    "key_versions_of",
+    "manifest_of_run",
+    "output_files",
+    "reasons_of",
+    "sign_manifest",
+    "software_used",
+    "vault_writes",
+]
 
 ROOMS = ("schemas", "transforms", "pipelines")
 PARTS = ("consentry", "apache-beam", "pyarrow", "numpy", "cryptography", "phonenumbers", "presidio-anonymizer")
@@ -95,6 +110,20 @@ def manifest_of_run(run: SettledRun, outcome: Outcome, *, books: Books, purged: 
         vault=vault_writes(outcome, purged=purged),
         files=output_files(outcome),
     )
+
+
+def key_versions_of(config: StageConfig) -> KeyVersions:
+    """Returns the versions that a run works with: the primary ones, and of tokens the settled one.
+
+    Raises:
+        KeyringError: The keyring cannot be read.
+    """
+    primary = {
+        status.key_set.value: status.version
+        for status in open_keyring(config.project).status()
+        if status.state is KeyState.PRIMARY
+    }
+    return KeyVersions(**{**primary, "token": config.key_version})
 
 
 def balanced_books(outcome: Outcome) -> Books:
@@ -182,6 +211,7 @@ def output_files(outcome: Outcome) -> tuple[OutputFile, ...]:
     )
 
 
+@cache
 def software_used() -> SoftwareUsed:
     """Returns versions of the installed parts, and one digest over all installed files of Consentry."""
     versions = {"python": platform.python_version()}

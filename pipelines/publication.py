@@ -29,6 +29,7 @@ __all__ = [
     "FILE_SCHEME",
     "NOTES",
     "PART",
+    "STREAM",
     "LocalPublication",
     "ObjectPublication",
     "Publication",
@@ -41,6 +42,8 @@ DEAD_LETTERS = "dead_letters"
 PART = "part-"
 MARK = ".consentry-"
 NOTES = "_consentry-"
+STREAM = "_stream"
+"""What a stream remembers beside its output."""
 FILE_SCHEME = "file://"
 
 

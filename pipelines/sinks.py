@@ -64,7 +64,7 @@ class FileWriter:
 
     Args:
         place: Folder or URI; ``folder`` exists in it, or need not, as in object stores.
-        folder: ``data`` or ``dead_letters``.
+        folder: ``data``, a folder in it, or ``dead_letters``.
         schema: Of the files. The metadata of the batches' schemas is not written.
         run: Id of the run, part of the names.
         file_bytes: When to begin the next file.

@@ -26,6 +26,7 @@ __all__ = [
     "check_unchanged",
     "joined",
     "read_batch",
+    "source_of",
 ]
 
 
@@ -147,6 +148,12 @@ def check_unchanged(split: Split, line: int) -> None:
 def changed(split: Split) -> RunError:
     """Returns the error of a file that is no longer what it was when it was planned."""
     return RunError(f"{split.file.name}: changed while it was read; run again when nothing writes to it")
+
+
+def source_of(schema: pa.Schema) -> str | None:
+    """Returns what a batch of this schema came from, as its metadata says."""
+    source = (schema.metadata or {}).get(SOURCE_KEY)
+    return None if source is None else source.decode()
 
 
 def joined(batches: Sequence[pa.RecordBatch], columns: pa.Schema) -> pa.RecordBatch:

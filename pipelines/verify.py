@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 from ..schemas.dataset import EACH, FieldPath
 from ..schemas.dead_letter import DEAD_LETTER_SCHEMA
 from ..schemas.errors import ConfigError, PrivacyError, RunError
-from ..schemas.manifest import MANIFEST_NAME, Manifest, OutputFile, parse_manifest
+from ..schemas.manifest import ABSENT, MANIFEST_NAME, Manifest, OutputFile, parse_manifest
 from ..transforms.crypto.key_sets import PublicKeys, Signature, SignatureContext
 from ..transforms.leaf_columns import marks_of
 from .output_folder import OutputFolder, open_output_folder
-from .publication import DATA, DEAD_LETTERS, NOTES, PART
+from .publication import DATA, DEAD_LETTERS, NOTES, PART, STREAM
 
 __all__ = ["Check", "VerifyReport", "check_of", "verify_output"]
 
@@ -121,7 +121,7 @@ class _Found:
     trusted: bool
     rows: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    marks: list[tuple[str, dict[str, dict[str, str]]]] = field(default_factory=list)
+    marks: list[tuple[OutputFile, dict[str, dict[str, str]]]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     unread: int = 0
 
@@ -175,7 +175,7 @@ def _look_into(folder: OutputFolder, file: OutputFile, found: _Found) -> None:
         if rows != file.rows:
             found.wrong.append(f"{file.path} has {rows} rows, listed are {file.rows}")
         if file.kind == "data":
-            found.marks.append((file.path, dict(_marks(parquet.schema_arrow))))
+            found.marks.append((file, dict(_marks(parquet.schema_arrow))))
         elif parquet.schema_arrow.names != DEAD_LETTER_SCHEMA.names:
             found.wrong.append(f"{file.path} has not the columns of dead letters")
         else:
@@ -206,6 +206,8 @@ def _marks_of(column: pa.Field, path: FieldPath) -> Iterator[tuple[str, dict[str
 def _unlisted_check(folder: OutputFolder, sizes: dict[str, int], manifest: Manifest) -> Check:
     listed = {MANIFEST_NAME, *(file.path for file in manifest.files)}
     unlisted = sorted(sizes.keys() - listed)
+    if manifest.stream is not None:
+        unlisted = [path for path in unlisted if not path.startswith(f"{STREAM}/")]
     if not folder.strict:
         left = [path for path in unlisted if path.startswith(PART_PREFIXES)]
         if left and len(left) == len(unlisted):
@@ -255,12 +257,17 @@ def _book_problems(manifest: Manifest, found: _Found) -> Iterator[str]:
 
 def _field_problems(manifest: Manifest, found: _Found) -> Iterator[str]:
     expected = {path: each.marks for path, each in manifest.fields.items() if each.action != "drop"}
+    absent: Counter[str] = Counter()
     for file, marks in found.marks:
-        if marks == expected:
-            continue
         for path in sorted(marks.keys() | expected.keys()):
-            if marks.get(path) != expected.get(path):
-                yield f"{file}: field {path} is not marked as listed"
+            if manifest.stream is not None and path not in marks:
+                absent[path] += file.rows
+            elif marks.get(path) != expected.get(path):
+                yield f"{file.path}: field {path} is not marked as listed"
+    for path, each in manifest.fields.items():
+        # What a stream had written before it first met a field does not have it.
+        if EACH not in FieldPath.parse(path).steps and absent[path] != each.outcomes.get(ABSENT, 0):
+            yield f"field {path} is missing in {absent[path]} rows, listed are {each.outcomes.get(ABSENT, 0)}"
 
 
 def _not_read(found: _Found) -> list[str]:

@@ -18,6 +18,7 @@ from .consent import format_instant, parse_instant
 from .errors import IntegrityError
 
 __all__ = [
+    "ABSENT",
     "MANIFEST_NAME",
     "Books",
     "ConsentOutcomes",
@@ -30,12 +31,15 @@ __all__ = [
     "PolicyUsed",
     "SignatureText",
     "SoftwareUsed",
+    "StreamProgress",
     "VaultWrites",
     "parse_manifest",
     "signed_bytes",
 ]
 
 MANIFEST_NAME = "manifest.json"
+ABSENT = "absent"
+"""Outcome of the rows in files that a stream wrote before it first met a field."""
 SAFE_INTEGER = 2**53 - 1  # RFC 8785 keeps to the integers that every JSON reader holds exactly
 BIGGEST_MANIFEST = 64 * 2**20
 
@@ -116,7 +120,9 @@ class VaultWrites(_Part):
 class OutputFile(_Part):
     """A file of the output, by its path below the output's folder."""
 
-    path: str = Field(pattern=r"^(data|dead_letters)/[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.parquet$")
+    path: str = Field(
+        pattern=r"^(data(/event_date=[0-9A-Za-z_-]{1,40})?|dead_letters)/[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.parquet$"
+    )
     sha256: Digest
     rows: Count
     bytes: Count
@@ -156,6 +162,18 @@ class Inputs(_Part):
     bytes: Count
 
 
+class StreamProgress(_Part):
+    """How far a stream is whose output this is.
+
+    ``corrections`` counts vault entries that were removed because of what was learned after they were written.
+    """
+
+    source: str
+    epochs: Count
+    offsets: Mapping[str, Count]
+    corrections: Count
+
+
 class SignatureText(_Part):
     """An Ed25519 signature in hexadecimal, and the id of the key that made it."""
 
@@ -185,6 +203,7 @@ class Manifest(_Part):
     drift: Mapping[str, Count] = Field(description="Undeclared paths, and how many records had a value there.")
     absent: tuple[str, ...] = Field(description="Declared paths that no input had.")
     vault: VaultWrites
+    stream: StreamProgress | None = Field(default=None, description="Of an output that grows.")
     files: tuple[OutputFile, ...]
     signature: SignatureText | None = None
 

@@ -27,7 +27,7 @@ from .nested_columns import column_at, numpy_bools
 from .outputs import StageOutputs, refusals, stage_outputs
 from .plain_layouts import plain_batch
 from .protection_plan import check_dataset_columns
-from .stage import SharedStage, StageFn
+from .stage import StageFn, StageOpener
 
 __all__ = ["Decide", "Decided", "Permissions", "decide_batch", "event_times"]
 
@@ -189,7 +189,7 @@ class Decide(beam.PTransform[pa.RecordBatch, StageOutputs]):
         shared: Opened in ``setup``; all steps of a pipeline take the same one.
     """
 
-    def __init__(self, shared: SharedStage) -> None:
+    def __init__(self, shared: StageOpener) -> None:
         super().__init__()
         self._shared = shared
 

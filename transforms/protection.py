@@ -30,7 +30,7 @@ from .nested_columns import numpy_bools, open_list, open_struct
 from .outputs import TALLY, StageOutputs, refusals, stage_outputs
 from .plain_layouts import plain_batch
 from .protection_plan import ProtectionPlan, leaves, told_path
-from .stage import SharedStage, StageFn
+from .stage import StageFn, StageOpener
 from .stores.vault import Candidates
 from .tally import Key, Tally
 from .tokens.tokenizer import Tokenizer
@@ -181,7 +181,7 @@ class Protect(beam.PTransform[pa.RecordBatch, StageOutputs]):
         shared: Opened in ``setup``; all steps of a pipeline take the same one.
     """
 
-    def __init__(self, shared: SharedStage) -> None:
+    def __init__(self, shared: StageOpener) -> None:
         super().__init__()
         self._shared = shared
 

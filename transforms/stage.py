@@ -7,11 +7,12 @@ many threads work; only tokenizers are made for each thread, because a cipher co
 # mypy: disable-error-code="name-defined, no-untyped-call, misc"
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import apache_beam as beam
 import pyarrow as pa
@@ -37,7 +38,7 @@ from .tally import Tally
 from .tokens.open_tokenizer import open_tokenizer
 from .tokens.tokenizer import Tokenizer
 
-__all__ = ["SharedStage", "Stage", "StageConfig", "StageFn", "open_stage", "settle_stage"]
+__all__ = ["OpenStores", "SharedStage", "Stage", "StageConfig", "StageFn", "StageOpener", "open_stage", "settle_stage"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,40 +100,50 @@ def settle_stage(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class OpenStores:
+    """Keys and stores of a project, opened once in a process for all stages that work there. Never pickled."""
+
+    token_keys: TokenKeys
+    vault_keys: VaultKeys
+    data_keys: DataKeys
+    ledger: ConsentLedger
+    vault: Vault | None
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise SecretError("open stores hold keys and cannot be copied")
+
+
 class Stage:
     """An open stage; shared by the threads of a process. Make it with ``open_stage``.
+
+    Args:
+        config: What the run has settled on.
+        stores: Those of its project.
 
     Attributes:
         config: What the run has settled on.
         dataset: The dataset that it protects.
+        stores: Keys and stores, open.
         purposes: Those that decide about its records.
         snapshot: The consent ledger as of the run's position.
         reference_key: Keys the references to subjects.
         sealer: Makes dead letters.
     """
 
-    def __init__(
-        self,
-        config: StageConfig,
-        *,
-        token_keys: TokenKeys,
-        vault_keys: VaultKeys,
-        data_keys: DataKeys,
-        ledger: ConsentLedger,
-        vault: Vault | None,
-    ) -> None:
+    opened_by: object = None
+
+    def __init__(self, config: StageConfig, stores: OpenStores) -> None:
         self.config = config
+        self.stores = stores
         self.dataset = dataset_of(config.policy, config.dataset)
         self.purposes = needed_purposes(config.policy, config.dataset)
-        self.snapshot: ConsentSnapshot = ledger.snapshot(config.ledger_position)
-        self.reference_key = vault_keys.reference_key
-        self._token_keys = token_keys
-        self._ledger = ledger
-        self._vault = vault
+        self.snapshot: ConsentSnapshot = stores.ledger.snapshot(config.ledger_position)
+        self.reference_key = stores.vault_keys.reference_key
         self._rules = distribution_rules(config.policy)
         self._oldest = oldest_kept(config.policy, config.now if config.started_at is None else config.started_at)
         self.sealer = Sealer(
-            data_keys,
+            stores.data_keys,
             tenant=config.project.tenant,
             dataset=config.dataset,
             subject=self.dataset.subject,
@@ -150,7 +161,8 @@ class Stage:
         """Returns new tokenizers for a plan, by domain, for one thread."""
         version = self.config.key_version
         return {
-            domain: open_tokenizer(rule, self._token_keys, version=version) for domain, rule in plan.domains().items()
+            domain: open_tokenizer(rule, self.stores.token_keys, version=version)
+            for domain, rule in plan.domains().items()
         }
 
     def recognizers(self) -> tuple[Recognizer, ...]:
@@ -163,18 +175,27 @@ class Stage:
 
     def keep(self, candidates: Sequence[Candidates]) -> Tally:
         """Writes to the vault what the ledger still permits, and returns what came of it."""
-        if self._vault is None or not candidates:
+        if self.stores.vault is None or not candidates:
             return Tally()
         config = self.config
-        written = self._vault.write(
+        written = self.stores.vault.write(
             [each.since(self._oldest[each.domain]) if each.domain in self._oldest else each for each in candidates],
-            ledger=self._ledger,
+            ledger=self.stores.ledger,
             rules=self._rules,
             now=config.now,
             clock=config.now if config.started_at is None else config.started_at,
         )
         outcomes = ("written", "refreshed", "present", "refused")
         return Tally({("vault", name): count for name in outcomes if (count := getattr(written, name))})
+
+    def follow_ledger(self, clock: int) -> int:
+        """Has the vault follow the ledger, and returns how many entries lost their last permission.
+
+        Args:
+            clock: Microseconds UTC.
+        """
+        vault = self.stores.vault
+        return 0 if vault is None else vault.follow(self.stores.ledger, self._rules, clock)
 
     def __repr__(self) -> str:
         return f"Stage(dataset={self.config.dataset!r})"
@@ -189,13 +210,16 @@ def open_stage(config: StageConfig) -> Stage:
     Raises:
         PrivacyError: A key, a store or the ledger cannot be used.
     """
+    return Stage(config, _open_stores(config))
+
+
+def _open_stores(config: StageConfig) -> OpenStores:
     project = config.project
     keyring = Keyring.load(project.keyring)
     vault_keys = keyring.unlock_vault(open_kek(project.kek["vault"], project.root))
     token_keys = keyring.unlock_token(open_kek(project.kek["token"], project.root))
     data_keys = open_data_keys(project.data_keys, vault_keys)
-    return Stage(
-        config,
+    return OpenStores(
         token_keys=token_keys,
         vault_keys=vault_keys,
         data_keys=data_keys,
@@ -214,8 +238,45 @@ class SharedStage:
     @guarded("open")
     def open(self) -> Stage:
         """Returns the stage of this process."""
-        stage: Stage = self._shared.acquire(partial(open_stage, self.config))
+        stage: Stage = self._shared.acquire(_Opened).stage(self.config)
         return stage
+
+    def settled_anew(self, config: StageConfig) -> SharedStage:
+        """Returns the same for a later part of a run; a process that has opened this one opens no store again.
+
+        Args:
+            config: Of the same project, with or without the vault as before.
+        """
+        return SharedStage(config, self._shared)
+
+
+class _Opened:
+    """What a process has open: the stores of a project, and the stage that was asked for last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stores: OpenStores | None = None
+        self._stage: Stage | None = None
+
+    def stage(self, config: StageConfig) -> Stage:
+        with self._lock:
+            if self._stage is None or (self._stage.config is not config and self._stage.config != config):
+                self._stores = self._stores or _open_stores(config)
+                self._stage = Stage(config, self._stores)
+                # ``Shared`` keeps what somebody holds: while a step has the stage, the stores stay open.
+                self._stage.opened_by = self
+            return self._stage
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise SecretError("open stores hold keys and cannot be copied")
+
+
+class StageOpener(Protocol):
+    """What gives the threads of a process their stage; travels to them."""
+
+    def open(self) -> Stage:
+        """Returns the stage of this process."""
+        ...
 
 
 class StageFn(beam.DoFn):
@@ -223,7 +284,7 @@ class StageFn(beam.DoFn):
 
     stage: Stage
 
-    def __init__(self, shared: SharedStage) -> None:
+    def __init__(self, shared: StageOpener) -> None:
         super().__init__()
         self._shared = shared
 

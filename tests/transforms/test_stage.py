@@ -165,9 +165,10 @@ def test_all_threads_of_a_process_share_one_stage(project: Project, monkeypatch:
 
     def counted(config: StageConfig) -> Any:
         opened.append(config)
-        return open_stage(config)
+        return open_stores(config)
 
-    monkeypatch.setattr(stage_module, "open_stage", counted)
+    open_stores = stage_module._open_stores
+    monkeypatch.setattr(stage_module, "_open_stores", counted)
     shared = SharedStage(settled(project))
     start = threading.Barrier(4)
     found: list[Any] = []
@@ -193,6 +194,16 @@ def test_two_runs_do_not_share_a_stage(project: Project) -> None:
     first, second = SharedStage(config), SharedStage(replace(config, now=NOW + 1))
     assert first.open() is not second.open()
     assert second.open().config.now == NOW + 1
+
+
+def test_a_later_part_of_a_run_opens_no_store_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = SharedStage(settled(project))
+    stage = first.open()
+    monkeypatch.setattr(stage_module, "_open_stores", None)
+    consent(project, "c-1")
+    later = pickler.loads(pickler.dumps(first.settled_anew(settled(project, now=NOW + 1)))).open()
+    assert (stage.snapshot.position, later.snapshot.position) == (0, 1)
+    assert later.config.now == NOW + 1
 
 
 def test_threads_work_on_one_stage_at_the_same_time(project: Project) -> None:

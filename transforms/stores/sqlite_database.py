@@ -25,7 +25,13 @@ PATIENCE_SECONDS = 30.0
 VERSION = 1
 PORTION = 500
 CACHE_KIB = 32 * 1024
-APPLICATION_IDS = {"ledger": 0x436F4C31, "access_log": 0x436F4131, "data_keys": 0x436F4B31, "vault": 0x436F5631}
+APPLICATION_IDS = {
+    "ledger": 0x436F4C31,
+    "access_log": 0x436F4131,
+    "data_keys": 0x436F4B31,
+    "vault": 0x436F5631,
+    "journal": 0x436F4A31,
+}
 
 
 def sqlite_path(uri: str, *, store: str) -> Path:
@@ -45,7 +51,7 @@ class SqliteDatabase:
 
     Args:
         path: The file.
-        store: ``ledger``, ``access_log``, ``data_keys`` or ``vault``: which tables it has.
+        store: ``ledger``, ``access_log``, ``data_keys``, ``vault`` or ``journal``: which tables it has.
         create: Whether a missing file is made; without it a missing store is an error, because an empty ledger in
             its place would permit what customers refused.
 

@@ -1,0 +1,134 @@
+"""The output of a stream: data and dead letters that grow by whole epochs, and beside them what the stream remembers.
+
+    OUT/data/event_date=2026-03-01/*.parquet     protected rows
+    OUT/dead_letters/*.parquet
+    OUT/manifest.json                            exchanged after each epoch; readers who want one state go by it
+    OUT/_stream/                                 journal, lock, and the files of the epoch that is being made
+
+Files are made in ``_stream`` and moved, complete, to where readers look.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...schemas.errors import OutputError, RunError
+from ...schemas.manifest import MANIFEST_NAME
+from ..publication import DATA, DEAD_LETTERS, FILE_SCHEME, STREAM, is_local
+from ..sinks import Receipt
+
+__all__ = ["StreamOutput", "open_stream_output"]
+
+STAGING = "staging"
+LOCK = "lock"
+JOURNAL = "journal.db"
+
+
+class StreamOutput:
+    """The output of a stream, locked. Make it with ``open_stream_output``.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @property
+    def journal(self) -> Path:
+        """Where the journal is."""
+        return self._root / STREAM / JOURNAL
+
+    @property
+    def staging(self) -> Path:
+        """Where the files of an epoch are made, under the paths that they will have."""
+        return self._root / STREAM / STAGING
+
+    def clear_staging(self) -> None:
+        """Removes what an epoch that is not sealed has left, and makes room for the next."""
+        shutil.rmtree(self.staging, ignore_errors=True)
+        for name in (DATA, DEAD_LETTERS):
+            (self.staging / name).mkdir(parents=True)
+
+    def sync_staging(self) -> None:
+        """Has the disk hold the names of the files in staging; the files are synced as they are completed."""
+        for top, _, _ in os.walk(self.staging):
+            _sync_folder(Path(top))
+
+    def reveal(self, receipts: Iterable[Receipt]) -> None:
+        """Moves files from staging to where readers look; those that are there already stay.
+
+        Raises:
+            RunError: A file is neither here nor there, or the disk refused.
+        """
+        folders = set()
+        for receipt in receipts:
+            made, place = self.staging / receipt.path, self._root / receipt.path
+            try:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                made.rename(place)
+            except FileNotFoundError:
+                if not place.exists():
+                    raise RunError(f"{place}: is gone; restore it from a backup, or begin a new --out") from None
+            except OSError as error:
+                raise RunError(f"{place}: cannot be written ({error.strerror}); make room and start again") from None
+            folders |= {place.parent, place.parent.parent}
+        for folder in folders:
+            _sync_folder(folder)
+
+    def write_manifest(self, text: str) -> None:
+        """Exchanges the manifest, so that every instant shows the old one or the new one."""
+        made = self._root / STREAM / MANIFEST_NAME
+        with made.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        made.replace(self._root / MANIFEST_NAME)
+        _sync_folder(self._root)
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Removes files that no manifest lists any more."""
+        for path in paths:
+            (self._root / path).unlink(missing_ok=True)
+
+
+@contextmanager
+def open_stream_output(out: str) -> Iterator[StreamOutput]:
+    """Yields the output in a folder, made where there is none, that no other program writes to meanwhile.
+
+    Raises:
+        OutputError: The folder holds something else, cannot be written, or is another stream's at this moment.
+    """
+    if not is_local(out):
+        raise OutputError(f"{out}: a stream writes to a local folder; copy its files on, or stream into a topic")
+    root = Path(out.removeprefix(FILE_SCHEME)).resolve()
+    try:
+        if root.is_dir() and any(root.iterdir()) and not (root / STREAM).is_dir():
+            raise OutputError(f"{root}: is not empty, and no output of a stream; name another --out")
+        for folder in (root / STREAM, root / DATA, root / DEAD_LETTERS):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(root / STREAM / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise OutputError(f"{root}: cannot be written ({error.strerror}); name a folder of your own") from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OutputError(f"{root}: another stream writes to it; stop that one, or name another --out") from None
+        (root / STREAM).chmod(0o700)
+        yield StreamOutput(root)
+    finally:
+        os.close(lock)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

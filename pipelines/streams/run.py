@@ -1,0 +1,180 @@
+"""Runs a stream until it is told to stop: settles it, recovers it, and steps, faster or slower as records come."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ...schemas.errors import OutputError, PrivacyError, RunError, StoreError
+from ...schemas.policy import Policy
+from ...schemas.policy_file import read_policy
+from ...schemas.project import Project
+from ...transforms.protection_plan import dataset_of
+from ...transforms.stage import settle_stage
+from ..desk import check_stores, oldest_kept
+from ..keyring_files import open_proof_keys
+from ..manifest_file import key_versions_of
+from ..outcome import READ
+from .epoch_pipeline import READ_BYTES
+from .epoch_sizes import EpochSizes
+from .journal import Journal, open_journal
+from .message_source import MessageSource, MessageTopic
+from .output import open_stream_output
+from .stream import EpochReport, Stream
+from .stream_manifest import StreamState
+
+__all__ = ["Observer", "StreamOptions", "run_stream"]
+
+IDLE_SECONDS = 0.02
+SWEEP_SECONDS = 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds before a failed step is tried again."""
+LASTING = frozenset({"store_damaged", "books_unbalanced", "records_gone"})
+"""Reasons of failures that trying again does not help."""
+
+
+class Observer(Protocol):
+    """Who is told what a stream does; nothing of it is a value or an id."""
+
+    def epoch(self, report: EpochReport) -> None:
+        """An epoch is done."""
+        ...
+
+    def failed(self, failure: PrivacyError, pause: float) -> None:
+        """A step failed, and is tried again after some seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """How a stream runs.
+
+    Attributes:
+        dataset: The dataset of the policy that records belong to.
+        out: Folder of the output.
+        latency: Seconds that an epoch may take.
+        memory: Bytes that the records of an epoch may take.
+        patient: Whether a step that fails is tried again until it succeeds; else the stream ends with its error.
+    """
+
+    dataset: str
+    out: str
+    latency: float = 0.3
+    memory: int = 1 << 30
+    patient: bool = True
+
+
+def run_stream(
+    project: Project,
+    options: StreamOptions,
+    *,
+    source: MessageSource,
+    consents: MessageTopic | None,
+    observer: Observer,
+    stop: threading.Event,
+    until_idle: bool = False,
+    clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+) -> None:
+    """Streams records into an output until it is told to stop; then the epoch that has begun is finished first.
+
+    Args:
+        project: Names policy, keys and stores.
+        options: How to run.
+        source: Where records come from.
+        consents: The topic of consent events; None: they come by other ways.
+        observer: Told what happens.
+        stop: Set from outside.
+        until_idle: Whether to stop when nothing is left to read.
+        clock: Microseconds UTC.
+
+    Raises:
+        ConfigError: Policy, dataset or the output do not fit; nothing was done.
+        OutputError: The output cannot be used, or another stream writes to it.
+        PrivacyError: What trying again does not help: a damaged store, a key, records that are gone.
+    """
+    policy = read_policy(project.policy)
+    dataset_of(policy, options.dataset)
+    keys = open_proof_keys(project)
+    check_stores(project)
+    with open_stream_output(options.out) as output, open_journal(output.journal) as journal:
+        started_at = clock()
+        config = settle_stage(project, policy, options.dataset, now=started_at, started_at=started_at)
+        config = replace(config, key_version=journal.settle("key_version", config.key_version))
+        state = _state(journal, project, options, source, StreamState.of(key_versions_of(config), started_at))
+        stream = Stream(
+            config, state, source=source, consents=consents, journal=journal, output=output, keys=keys, clock=clock
+        )
+        _Loop(stream, project, policy, options, observer, stop, clock).run(until_idle)
+
+
+def _state(
+    journal: Journal, project: Project, options: StreamOptions, source: MessageSource, fresh: StreamState
+) -> StreamState:
+    """Returns what stands of the stream of an output, and refuses to go on with another one's."""
+    journal.check("tenant", project.tenant, option="--config")
+    journal.check("dataset", options.dataset, option="--dataset")
+    journal.check("source", source.name, option="--from")
+    run = journal.settle("run", f"stream-{secrets.token_hex(8)}")
+    return replace(fresh, run=run, source=source.name, started_at=journal.settle("started_at", fresh.started_at))
+
+
+@dataclass(slots=True)
+class _Loop:
+    """Steps until it is told to stop."""
+
+    stream: Stream
+    project: Project
+    policy: Policy
+    options: StreamOptions
+    observer: Observer
+    stop: threading.Event
+    clock: Callable[[], int]
+    pause: float = FIRST_PAUSE
+    swept: float = float("-inf")
+
+    def run(self, until_idle: bool) -> None:
+        sizes = EpochSizes(latency=self.options.latency, memory=self.options.memory)
+        recovered = False
+        while not self.stop.is_set():
+            try:
+                self._sweep()
+                report = self.stream.step(sizes.most) if recovered else self.stream.recover()
+            except (RunError, StoreError, OutputError) as failure:
+                if not self._waits(failure):
+                    raise
+                recovered = False
+                continue
+            self.pause = FIRST_PAUSE
+            if report is not None:
+                self._noted(report, sizes)
+            elif recovered and until_idle:
+                return
+            elif recovered:
+                self.stop.wait(IDLE_SECONDS)
+            recovered = True
+
+    def _noted(self, report: EpochReport, sizes: EpochSizes) -> None:
+        tally, account = report.outcome.tally, report.account
+        sizes.note(records=tally[READ], read_bytes=tally[READ_BYTES], seconds=account.seconds, lag=account.lag)
+        self.observer.epoch(report)
+
+    def _waits(self, failure: PrivacyError) -> bool:
+        """Waits before the next attempt, longer each time; returns False where trying again is no use."""
+        if not self.options.patient or failure.reason in LASTING:
+            return False
+        self.observer.failed(failure, self.pause)
+        self.stop.wait(self.pause)
+        self.pause = min(2 * self.pause, LONGEST_PAUSE)
+        return True
+
+    def _sweep(self) -> None:
+        """Now and then destroys keys and values whose time is over."""
+        if time.monotonic() - self.swept < SWEEP_SECONDS:
+            return
+        now = self.clock()
+        self.stream.sweep(now, oldest_kept(self.policy, now))
+        self.swept = time.monotonic()

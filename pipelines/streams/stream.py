@@ -1,0 +1,315 @@
+"""A stream: takes what is new of consents and records, an epoch at a time, and can be killed at any moment.
+
+An epoch is written into the journal before it is done and sealed there when its files are complete; see ``journal``.
+Consents are drained first, so that what was known when an epoch began governs it. The vault follows the ledger as it
+is: when consents arrive, with every write, and before every publication.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+from __future__ import annotations
+
+import time
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from ...schemas.dead_letter import DEAD_LETTER_SCHEMA
+from ...schemas.errors import RunError
+from ...schemas.info_types import OnDrift
+from ...transforms.crypto.key_sets import ProofKeys
+from ...transforms.stage import SharedStage, Stage, StageConfig
+from ...transforms.tally import Tally, merge
+from ..manifest_file import balanced_books, sign_manifest
+from ..outcome import READ, Outcome
+from ..pipeline_runs import cores
+from ..publication import DEAD_LETTERS
+from ..sinks import FileWriter
+from .consent_feed import ConsentFeed, FeedResult
+from .declared_columns import declared_columns
+from .epoch_pipeline import EpochPipeline, EpochWork, Lane
+from .epochs import Epoch, EpochAccount, EpochState, ends_of
+from .journal import Journal, Topic
+from .message_source import MessageSource, MessageTopic
+from .output import StreamOutput
+from .sources import Offsets, Part
+from .stream_manifest import PURGED, StreamState, stream_manifest
+
+__all__ = ["EpochReport", "Stream"]
+
+CONSENT_STAGE = "consent"
+MANY = 50_000
+"""Records from which it is worth to start threads that read side by side."""
+MOST_ATTEMPTS = 8
+"""How often an epoch is begun anew because its lanes took a new field for different things."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochReport:
+    """What an epoch came to, for whoever watches.
+
+    Attributes:
+        epoch: As it was settled.
+        outcome: Counts and files; of a recovered epoch that was sealed, the files alone.
+        account: In numbers.
+    """
+
+    epoch: Epoch
+    outcome: Outcome
+    account: EpochAccount
+
+
+class Stream:
+    """One stream into one output; used by one thread.
+
+    Args:
+        config: Of the stream; instant and ledger position are those of each epoch.
+        state: Of the stream.
+        source: Where records come from.
+        consents: The topic of consent events; None: consents come by other ways.
+        journal: Of the output.
+        output: Locked.
+        keys: Sign the manifest.
+        clock: Microseconds UTC.
+    """
+
+    def __init__(
+        self,
+        config: StageConfig,
+        state: StreamState,
+        *,
+        source: MessageSource,
+        consents: MessageTopic | None,
+        journal: Journal,
+        output: StreamOutput,
+        keys: ProofKeys,
+        clock: Callable[[], int],
+    ) -> None:
+        self._shared = SharedStage(config)
+        self._stage: Stage = self._shared.open()
+        self._state = state
+        self._source = source
+        self._consents = consents
+        self._journal = journal
+        self._output = output
+        self._keys = keys
+        self._clock = clock
+        self._threads = cores()
+        self._pipelines: dict[int, EpochPipeline] = {}
+        self._feed = ConsentFeed(self._stage.stores.ledger, config.policy)
+        self._source.know(journal.columns())
+        self._starts = dict(journal.offsets(Topic.RECORDS))
+
+    def recover(self) -> EpochReport | None:
+        """Brings the last epoch to its end if it was not, and returns what it came to."""
+        last = self._journal.last()
+        if last is None or last[1] is EpochState.DONE:
+            return None
+        epoch, state = last
+        began = time.monotonic()
+        if state is EpochState.OPEN:
+            return self._processed(epoch, began, lag=0)
+        outcome = Outcome(receipts=self._journal.sealed_files(epoch))
+        self._reveal(epoch, outcome)
+        return EpochReport(epoch=epoch, outcome=outcome, account=self._journal.accounts(1)[0])
+
+    def step(self, most: int) -> EpochReport | None:
+        """Takes the consents that there are, then makes an epoch of the records that there are; None: there are none.
+
+        Args:
+            most: Records that an epoch may have.
+
+        Raises:
+            PrivacyError: A topic, a store or the disk cannot be used; the epoch, if one was begun, stays open.
+        """
+        began = time.monotonic()
+        consents = self._taken_consents()
+        ends = self._source.ends()
+        if not ends.keys() <= self._starts.keys():
+            self._starts = {**dict.fromkeys(ends, 0), **self._source.first(), **self._starts}
+        waiting = {partition: end - self._starts[partition] for partition, end in ends.items()}
+        parts = _parts(self._starts, waiting, most)
+        if not parts and not consents:
+            return None
+        epoch = self._settled(parts, consents)
+        self._journal.begin(epoch)
+        taken = sum(part.end - part.start for part in parts)
+        return self._processed(epoch, began, lag=sum(waiting.values()) - taken)
+
+    def sweep(self, now: int, oldest: Mapping[str, int]) -> None:
+        """Destroys keys of dead letters and values of the vault whose time is over.
+
+        Args:
+            now: Microseconds UTC.
+            oldest: By token domain, the earliest event time that is kept.
+        """
+        stores = self._stage.stores
+        stores.data_keys.sweep(now)
+        if stores.vault is not None:
+            stores.vault.sweep(oldest)
+
+    def _taken_consents(self) -> tuple[Part, ...]:
+        """Appends new consents to the ledger, and returns the parts that hold faulty ones, for the epoch to seal."""
+        if self._consents is None:
+            self._follow()
+            return ()
+        known, ends = self._journal.offsets(Topic.CONSENTS), self._consents.ends()
+        starts = known if ends.keys() <= known.keys() else {**dict.fromkeys(ends, 0), **self._consents.first(), **known}
+        parts = _parts(starts, {partition: end - starts[partition] for partition, end in ends.items()}, None)
+        faulty = sum(len(each.faulty) for each in self._fed(parts)) if parts else 0
+        self._follow()
+        if faulty:
+            return parts
+        if parts:
+            self._journal.skip(Topic.CONSENTS, ends_of(parts))
+            self._consents.commit(ends_of(parts))
+        return ()
+
+    def _fed(self, parts: Sequence[Part]) -> Iterator[FeedResult]:
+        assert self._consents is not None
+        now = self._clock()
+        return (self._feed.take(messages, now=now) for messages in self._consents.messages(0, parts))
+
+    def _follow(self) -> None:
+        purged = self._stage.follow_ledger(self._clock())
+        self._journal.count(Tally({PURGED: purged} if purged else {}))
+
+    def _settled(self, parts: tuple[Part, ...], consents: tuple[Part, ...]) -> Epoch:
+        last, clock = self._journal.last(), self._clock()
+        return Epoch(
+            number=1 if last is None else last[0].number + 1,
+            parts=parts,
+            consents=consents,
+            now=clock if last is None else max(clock, last[0].now),
+            ledger_position=self._stage.stores.ledger.position(),
+            key_version=self._stage.config.key_version,
+            started_at=clock,
+        )
+
+    def _processed(self, epoch: Epoch, began: float, *, lag: int) -> EpochReport:
+        stage = self._shared.settled_anew(
+            replace(
+                self._stage.config,
+                now=epoch.now,
+                ledger_position=epoch.ledger_position,
+                key_version=epoch.key_version,
+                started_at=epoch.started_at,
+            )
+        )
+        outcome, columns = self._carried_out(epoch, stage)
+        books = balanced_books(outcome)
+        self._follow()
+        self._output.sync_staging()
+        account = EpochAccount(
+            number=epoch.number,
+            records=books.in_,
+            out=books.out,
+            dropped=books.dropped,
+            dead_lettered=books.dead_lettered,
+            lag=lag,
+            seconds=time.monotonic() - began,
+            sealed_at=self._clock(),
+        )
+        self._journal.seal(epoch, outcome, columns, account)
+        self._reveal(epoch, outcome)
+        return EpochReport(epoch=epoch, outcome=outcome, account=account)
+
+    def _carried_out(self, epoch: Epoch, stage: SharedStage) -> tuple[Outcome, pa.Schema]:
+        """Returns what an epoch comes to, and the columns to remember."""
+        for _ in range(MOST_ATTEMPTS):
+            self._output.clear_staging()
+            outcome = self._read_and_written(epoch, stage)
+            columns, agreed = self._source.learned()
+            self._source.know(columns)
+            if agreed:
+                return outcome, self._remembered(columns)
+        raise RunError(f"epoch {epoch.number}: its partitions do not agree about the type of a new field; report it")
+
+    def _read_and_written(self, epoch: Epoch, stage: SharedStage) -> Outcome:
+        letters = self._letters_of_consents(epoch, stage.open()) if epoch.consents else Outcome()
+        if not epoch.parts:
+            return letters
+        lanes = _lanes(epoch.parts, self._threads)
+        threads = 1 if sum(part.end - part.start for part in epoch.parts) < MANY else len(lanes)
+        if threads not in self._pipelines:
+            self._pipelines[threads] = EpochPipeline(threads)
+        work = EpochWork(
+            shares=[lanes] if threads == 1 else [[lane] for lane in lanes],
+            source=self._source,
+            stage=stage,
+            event_time=self._stage.dataset.event_time,
+            place=str(self._output.staging),
+            name=epoch.name,
+        )
+        found = self._pipelines[threads].run(work)
+        return Outcome(merge((letters.tally, found.tally)), (*letters.receipts, *found.receipts))
+
+    def _letters_of_consents(self, epoch: Epoch, stage: Stage) -> Outcome:
+        """Seals the faulty events among the consents of an epoch; those that are sound are known already."""
+        writer = FileWriter(str(self._output.staging), DEAD_LETTERS, DEAD_LETTER_SCHEMA, run=f"{epoch.name}-consents")
+        counts: Counter[tuple[str, ...]] = Counter()
+        for part in epoch.consents:
+            for fed in self._fed([part]):
+                letters = stage.sealer.seal_lines(fed.faulty, part.partition, stage=CONSENT_STAGE)
+                writer.write(letters)
+                counts[READ] += letters.num_rows
+                counts.update(("rejected", CONSENT_STAGE, reason) for reason in letters["reason"].to_pylist())
+        return Outcome(Tally(counts), tuple(writer.finish()))
+
+    def _remembered(self, columns: pa.Schema) -> pa.Schema:
+        if self._stage.dataset.on_drift is OnDrift.PROTECT_AS_FOUND:
+            return columns
+        return declared_columns(columns, self._stage.dataset)
+
+    def _reveal(self, epoch: Epoch, outcome: Outcome) -> None:
+        """Shows readers a sealed epoch, and tells the topics how far it came."""
+        self._output.reveal(outcome.receipts)
+        self._write_manifest(epoch)
+        self._journal.finish(epoch)
+        self._starts.update(ends_of(epoch.parts))
+        self._source.commit(ends_of(epoch.parts))
+        if self._consents is not None and epoch.consents:
+            self._consents.commit(ends_of(epoch.consents))
+
+    def _write_manifest(self, epoch: Epoch) -> None:
+        manifest = stream_manifest(
+            self._state,
+            replace(self._stage.config, now=epoch.now, ledger_position=epoch.ledger_position),
+            self._journal.outcome(),
+            columns=self._journal.columns(),
+            epochs=epoch.number,
+            offsets=self._journal.offsets(Topic.RECORDS),
+            finished_at=max(self._clock(), epoch.started_at),
+        )
+        self._output.write_manifest(sign_manifest(manifest, self._keys).dumps())
+
+
+def _parts(starts: Offsets, waiting: Mapping[str, int], most: int | None) -> tuple[Part, ...]:
+    """Returns what to read of each partition with something new, of each its share where it is too much.
+
+    Args:
+        starts: Where each begins.
+        waiting: Offsets behind that; a negative number is read, and then refused, as a topic that lost its end.
+        most: Offsets altogether; None: all.
+    """
+    total = sum(count for count in waiting.values() if count > 0)
+    share = 1.0 if most is None or total <= most else most / total
+    taken = {partition: _share(count, share) for partition, count in sorted(waiting.items()) if count}
+    return tuple(
+        Part(partition=partition, start=starts[partition], end=starts[partition] + count)
+        for partition, count in taken.items()
+    )
+
+
+def _share(count: int, share: float) -> int:
+    return count if share == 1 or count < 0 else max(1, int(count * share))
+
+
+def _lanes(parts: Sequence[Part], count: int) -> list[Lane]:
+    """Returns the parts in lanes; a partition is in the same one each time."""
+    lanes: dict[int, list[Part]] = defaultdict(list)
+    for part in parts:
+        lanes[zlib.crc32(part.partition.encode()) % count].append(part)
+    return [Lane(number, tuple(lanes[number])) for number in sorted(lanes)]
