@@ -16,12 +16,14 @@ from ..schemas.errors import RUN_FAILED, PolicyError, PrivacyError
 from .beam_output import set_up_logging
 from .cli_audit import audit
 from .cli_consent import consent_app
+from .cli_dead_letters import dead_letters_app
 from .cli_detokenize import detokenize
 from .cli_init import init
 from .cli_keys import keys_app
 from .cli_policy import policy_app
 from .cli_protect import protect
 from .cli_scan import scan
+from .cli_stream import stream_app
 from .cli_verify import verify
 from .console import notice
 
@@ -43,10 +45,12 @@ app.add_typer(policy_app, name="policy")
 app.add_typer(keys_app, name="keys")
 app.add_typer(consent_app, name="consent")
 app.command(context_settings={"ignore_unknown_options": True})(protect)
+app.add_typer(stream_app, name="stream")
 app.command()(verify)
 app.command()(audit)
 app.command()(scan)
 app.command()(detokenize)
+app.add_typer(dead_letters_app, name="dead-letters")
 
 
 def main() -> None:

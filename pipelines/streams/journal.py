@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,12 @@ from ..sinks import Receipt
 from .epochs import Epoch, EpochAccount, EpochState, ends_of
 from .sources import Offsets
 
-__all__ = ["Journal", "Topic", "open_journal"]
+__all__ = ["Journal", "Merge", "Topic", "open_journal"]
 
 STORE = "journal"
 KEPT_EPOCHS = 1_000
 COLUMNS = "columns"
+MERGE = "merge"
 NO_COLUMNS = pa.schema([])
 
 
@@ -39,6 +40,21 @@ class Topic(StrEnum):
 
     RECORDS = "records"
     CONSENTS = "consents"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge:
+    """Files of one folder that become one.
+
+    Attributes:
+        folder: Below the output.
+        gone: Paths of the files that it takes the place of.
+        made: The new file.
+    """
+
+    folder: str
+    gone: tuple[str, ...]
+    made: Receipt
 
 
 class Journal:
@@ -166,12 +182,25 @@ class Journal:
             with self._database.writing() as connection:
                 _count(connection, tally)
 
-    def replace_files(self, gone: Sequence[str], made: Sequence[Receipt]) -> None:
-        """Notes in one transaction that some files hold now what others held."""
+    def seal_merge(self, merge: Merge) -> None:
+        """Notes in one transaction that a file holds now what others held, and that this is not to be seen yet."""
+        text = json.dumps({"folder": merge.folder, "gone": merge.gone, "made": _receipt_text(merge.made)})
         with self._database.writing() as connection:
-            connection.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in gone])
-            rows = [(receipt.path, _receipt_text(receipt)) for receipt in made]
-            connection.executemany("INSERT INTO files VALUES (?, ?, 0)", rows)
+            connection.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in merge.gone])
+            connection.execute("INSERT INTO files VALUES (?, ?, 0)", (merge.made.path, _receipt_text(merge.made)))
+            connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (MERGE, text))
+
+    def sealed_merge(self) -> Merge | None:
+        """Returns the merge that is sealed and may not be seen yet."""
+        found = self.setting(MERGE)
+        if found is None:
+            return None
+        return Merge(folder=found["folder"], gone=tuple(found["gone"]), made=_receipt_of(found["made"]))
+
+    def finish_merge(self) -> None:
+        """Notes that readers find the merged file."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM settings WHERE name = ?", (MERGE,))
 
     def outcome(self) -> Outcome:
         """Returns what all sealed epochs came to: counts, and the files that there are."""

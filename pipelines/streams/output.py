@@ -13,7 +13,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,12 +22,16 @@ from ...schemas.errors import OutputError, RunError
 from ...schemas.manifest import MANIFEST_NAME
 from ..publication import DATA, DEAD_LETTERS, FILE_SCHEME, STREAM, is_local
 from ..sinks import Receipt
+from .compaction import made_merge, show_merge
+from .journal import Merge
 
-__all__ = ["StreamOutput", "open_stream_output"]
+__all__ = ["JOURNAL", "LOCK", "StreamOutput", "open_stream_output"]
 
 STAGING = "staging"
+MERGING = "merging"
 LOCK = "lock"
 JOURNAL = "journal.db"
+ATTEMPTS = 10
 
 
 class StreamOutput:
@@ -91,10 +96,25 @@ class StreamOutput:
         made.replace(self._root / MANIFEST_NAME)
         _sync_folder(self._root)
 
-    def remove(self, paths: Iterable[str]) -> None:
-        """Removes files that no manifest lists any more."""
-        for path in paths:
-            (self._root / path).unlink(missing_ok=True)
+    def merged(self, receipts: Sequence[Receipt]) -> Merge | None:
+        """Makes one file of some, aside; see ``compaction.made_merge``."""
+        merge = made_merge(self._root, self._merging, receipts)
+        if merge is not None:
+            _sync_folder(self._merging / merge.folder)
+        return merge
+
+    def show_merge(self, merge: Merge) -> None:
+        """Has readers find the merged file in place of those that it holds."""
+        show_merge(self._root, self._merging, merge)
+        _sync_folder(self._root / merge.folder)
+
+    def forget_merge(self) -> None:
+        """Removes what a merge left."""
+        shutil.rmtree(self._merging, ignore_errors=True)
+
+    @property
+    def _merging(self) -> Path:
+        return self._root / STREAM / MERGING
 
 
 @contextmanager
@@ -116,14 +136,23 @@ def open_stream_output(out: str) -> Iterator[StreamOutput]:
     except OSError as error:
         raise OutputError(f"{root}: cannot be written ({error.strerror}); name a folder of your own") from None
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise OutputError(f"{root}: another stream writes to it; stop that one, or name another --out") from None
+        if not _locked(lock):
+            raise OutputError(f"{root}: another stream writes to it; stop that one, or name another --out")
         (root / STREAM).chmod(0o700)
         yield StreamOutput(root)
     finally:
         os.close(lock)
+
+
+def _locked(lock: int) -> bool:
+    """Locks a file, or returns False; who only asks whether it is locked has it for a moment."""
+    for _ in range(ATTEMPTS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(0.02)
+    return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -31,6 +31,8 @@ __all__ = ["Observer", "StreamOptions", "run_stream"]
 
 IDLE_SECONDS = 0.02
 SWEEP_SECONDS = 60.0
+EPOCHS_BETWEEN_MERGES = 32
+"""Where a stream is never idle."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before a failed step is tried again."""
 LASTING = frozenset({"store_damaged", "books_unbalanced", "records_gone"})
@@ -88,7 +90,7 @@ def run_stream(
         consents: The topic of consent events; None: they come by other ways.
         observer: Told what happens.
         stop: Set from outside.
-        until_idle: Whether to stop when nothing is left to read.
+        until_idle: Whether to stop when nothing is left to read, nor to merge.
         clock: Microseconds UTC.
 
     Raises:
@@ -151,9 +153,11 @@ class _Loop:
             self.pause = FIRST_PAUSE
             if report is not None:
                 self._noted(report, sizes)
-            elif recovered and until_idle:
-                return
-            elif recovered:
+                if report.account.number % EPOCHS_BETWEEN_MERGES == 0:
+                    self.stream.compact()
+            elif recovered and not self.stream.compact():
+                if until_idle:
+                    return
                 self.stop.wait(IDLE_SECONDS)
             recovered = True
 

@@ -27,11 +27,12 @@ from ..outcome import READ, Outcome
 from ..pipeline_runs import cores
 from ..publication import DEAD_LETTERS
 from ..sinks import FileWriter
+from .compaction import mergeable
 from .consent_feed import ConsentFeed, FeedResult
 from .declared_columns import declared_columns
 from .epoch_pipeline import EpochPipeline, EpochWork, Lane
 from .epochs import Epoch, EpochAccount, EpochState, ends_of
-from .journal import Journal, Topic
+from .journal import Journal, Merge, Topic
 from .message_source import MessageSource, MessageTopic
 from .output import StreamOutput
 from .sources import Offsets, Part
@@ -103,7 +104,9 @@ class Stream:
         self._starts = dict(journal.offsets(Topic.RECORDS))
 
     def recover(self) -> EpochReport | None:
-        """Brings the last epoch to its end if it was not, and returns what it came to."""
+        """Brings a merge and the last epoch to their ends if they were not, and returns what the epoch came to."""
+        if (merge := self._journal.sealed_merge()) is not None:
+            self._show_merge(merge)
         last = self._journal.last()
         if last is None or last[1] is EpochState.DONE:
             return None
@@ -137,6 +140,27 @@ class Stream:
         self._journal.begin(epoch)
         taken = sum(part.end - part.start for part in parts)
         return self._processed(epoch, began, lag=sum(waiting.values()) - taken)
+
+    def compact(self) -> bool:
+        """Merges some small files, if there are many, and returns whether there were.
+
+        Raises:
+            RunError: A file cannot be read, or the disk refused.
+        """
+        merge = self._output.merged(chosen) if (chosen := mergeable(self._journal.outcome().receipts)) else None
+        if merge is None:
+            return False
+        self._journal.seal_merge(merge)
+        self._show_merge(merge)
+        return True
+
+    def _show_merge(self, merge: Merge) -> None:
+        self._output.show_merge(merge)
+        last = self._journal.last()
+        if last is not None:
+            self._write_manifest(last[0])
+        self._journal.finish_merge()
+        self._output.forget_merge()
 
     def sweep(self, now: int, oldest: Mapping[str, int]) -> None:
         """Destroys keys of dead letters and values of the vault whose time is over.

@@ -1,0 +1,89 @@
+"""Opens what a stream reads from by its URI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+
+import pyarrow as pa
+
+from ...schemas.errors import ConfigError
+from ..pipeline_runs import cores
+from .message_source import MessageReader, MessageSource, MessageTopic
+
+__all__ = ["MessageFormat", "ReaderOptions", "open_source", "open_topic"]
+
+KAFKA = "kafka://"
+
+
+class MessageFormat(StrEnum):
+    """How messages hold records."""
+
+    JSON = "json"
+    AVRO = "avro"
+
+
+class ReaderOptions:
+    """How to read messages.
+
+    Args:
+        message_format: What they are.
+        schema: File of the Avro schema of messages without a header.
+        registry: URL of the schema registry of messages with one.
+    """
+
+    def __init__(
+        self, message_format: MessageFormat, *, schema: Path | None = None, registry: str | None = None
+    ) -> None:
+        if message_format is MessageFormat.JSON and (schema is not None or registry is not None):
+            raise ConfigError("--schema and --registry are of Avro; add --format avro, or leave them out")
+        if message_format is MessageFormat.AVRO and schema is None and registry is None:
+            raise ConfigError("--format avro: name the schema with --schema FILE, or where it is with --registry URL")
+        self._format = message_format
+        self._schema = schema
+        self._registry = registry
+
+    def maker(self) -> Callable[[pa.Schema], MessageReader]:
+        """Returns what makes a reader that knows some columns.
+
+        Raises:
+            ConfigError: The Avro schema cannot be read.
+        """
+        if self._format is MessageFormat.JSON:
+            from .json_messages import JsonMessages
+
+            return JsonMessages
+        from .avro_messages import avro_reader_maker
+
+        return avro_reader_maker(self._schema, self._registry)
+
+
+def open_topic(uri: str, *, option: str, lanes: int = 1) -> MessageTopic:
+    """Returns the topic of a URI, open.
+
+    Args:
+        uri: ``kafka://HOST/TOPIC?group=NAME``.
+        option: Named in errors.
+        lanes: Threads that will read side by side.
+
+    Raises:
+        ConfigError: It names no topic that this version reads, or lacks an extra.
+        RunError: It cannot be reached.
+    """
+    if uri.startswith(KAFKA):
+        from .kafka_topic import open_kafka_topic, parse_kafka_uri
+
+        return open_kafka_topic(parse_kafka_uri(uri), lanes=lanes)
+    raise ConfigError(f"{option}: is no place that a stream reads; write kafka://HOST:PORT/TOPIC?group=NAME")
+
+
+def open_source(uri: str, reader: ReaderOptions) -> MessageSource:
+    """Returns the source of records of ``--from``.
+
+    Raises:
+        ConfigError: As ``open_topic``, or the options of the format do not fit.
+        RunError: It cannot be reached.
+    """
+    maker = reader.maker()
+    return MessageSource(open_topic(uri, option="--from", lanes=cores()), maker)
