@@ -36,7 +36,7 @@ def stream(
     context: typer.Context,
     dataset: Annotated[str | None, typer.Option(metavar="NAME", help="The dataset that the events belong to.")] = None,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="URI", help="Events: kafka://HOST:PORT/TOPIC?group=NAME.")
+        str | None, typer.Option("--from", metavar="URI", help="Events: kafka://HOST:PORT/TOPIC?group=NAME or dir://PATH.")
     ] = None,
     consents: Annotated[
         str | None,

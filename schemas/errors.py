@@ -24,6 +24,7 @@ __all__ = [
     "OutputError",
     "PolicyError",
     "PrivacyError",
+    "RecordsGoneError",
     "RunError",
     "SecretError",
     "SignatureError",
@@ -106,6 +107,12 @@ class RunError(PrivacyError):
     """A run failed; no output became visible."""
 
     reason = "run_failed"
+
+
+class RecordsGoneError(RunError):
+    """Records that were to be read are no longer where they were; to try again does not bring them back."""
+
+    reason = "records_gone"
 
 
 class KeyringError(PrivacyError):

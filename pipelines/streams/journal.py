@@ -118,6 +118,11 @@ class Journal:
                 (epoch.number, EpochState.OPEN, epoch.dumps()),
             )
 
+    def abandon(self, epoch: Epoch) -> None:
+        """Forgets an open epoch."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM epochs WHERE number = ? AND state = ?", (epoch.number, EpochState.OPEN))
+
     def skip(self, topic: Topic, offsets: Offsets) -> None:
         """Moves offsets past what is processed without an epoch."""
         with self._database.writing() as connection:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from ...schemas.errors import InputError
 from ..column_types import joint_schema
 from ..splits import ReadBatch
-from .sources import Messages, Offsets, Part
+from .sources import Messages, Offsets, Part, Taken, shared_parts
 
 __all__ = ["MessageReader", "MessageSource", "MessageTopic"]
 
@@ -70,6 +70,7 @@ class MessageSource:
         self._make = reader
         self._columns = pa.schema([])
         self._readers: dict[int, MessageReader] = {}
+        self._first: Offsets = {}
 
     @property
     def name(self) -> str:
@@ -94,13 +95,16 @@ class MessageSource:
                 known, agreed = _with_new(known, self._readers[lane].columns), False
         return known, agreed
 
-    def first(self) -> Offsets:
-        """As the topic says."""
-        return self._topic.first()
-
-    def ends(self) -> Offsets:
-        """As the topic says."""
-        return self._topic.ends()
+    def take(self, done: Offsets, most: int) -> Taken:
+        """Returns the next messages of all partitions, of each its share."""
+        ends = self._topic.ends()
+        if not ends.keys() <= done.keys():
+            if not ends.keys() <= self._first.keys():
+                self._first = {**dict.fromkeys(ends, 0), **self._topic.first()}
+            done = {**self._first, **done}
+        waiting = {partition: end - done[partition] for partition, end in ends.items()}
+        parts = shared_parts(done, waiting, most)
+        return Taken(parts, sum(waiting.values()) - sum(part.end - part.start for part in parts))
 
     def read(self, lane: int, parts: Sequence[Part]) -> Iterator[ReadBatch]:
         """Yields the records of some parts, and what could not become one."""

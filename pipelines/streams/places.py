@@ -11,10 +11,11 @@ import pyarrow as pa
 from ...schemas.errors import ConfigError
 from ..pipeline_runs import cores
 from .message_source import MessageReader, MessageSource, MessageTopic
+from .sources import StreamSource
 
 __all__ = ["MessageFormat", "ReaderOptions", "open_source", "open_topic"]
 
-KAFKA = "kafka://"
+KAFKA, FOLDER = "kafka://", "dir://"
 
 
 class MessageFormat(StrEnum):
@@ -75,15 +76,21 @@ def open_topic(uri: str, *, option: str, lanes: int = 1) -> MessageTopic:
         from .kafka_topic import open_kafka_topic, parse_kafka_uri
 
         return open_kafka_topic(parse_kafka_uri(uri), lanes=lanes)
-    raise ConfigError(f"{option}: is no place that a stream reads; write kafka://HOST:PORT/TOPIC?group=NAME")
+    raise ConfigError(
+        f"{option}: is no place that a stream reads; write kafka://HOST:PORT/TOPIC?group=NAME or dir://PATH"
+    )
 
 
-def open_source(uri: str, reader: ReaderOptions) -> MessageSource:
+def open_source(uri: str, reader: ReaderOptions) -> StreamSource:
     """Returns the source of records of ``--from``.
 
     Raises:
         ConfigError: As ``open_topic``, or the options of the format do not fit.
         RunError: It cannot be reached.
     """
+    if uri.startswith(FOLDER):
+        from .folder_source import FolderSource
+
+        return FolderSource(Path(uri.removeprefix(FOLDER)))
     maker = reader.maker()
     return MessageSource(open_topic(uri, option="--from", lanes=cores()), maker)

@@ -22,8 +22,9 @@ from ..outcome import READ
 from .epoch_pipeline import READ_BYTES
 from .epoch_sizes import EpochSizes
 from .journal import Journal, open_journal
-from .message_source import MessageSource, MessageTopic
+from .message_source import MessageTopic
 from .output import open_stream_output
+from .sources import StreamSource
 from .stream import EpochReport, Stream
 from .stream_manifest import StreamState
 
@@ -74,7 +75,7 @@ def run_stream(
     project: Project,
     options: StreamOptions,
     *,
-    source: MessageSource,
+    source: StreamSource,
     consents: MessageTopic | None,
     observer: Observer,
     stop: threading.Event,
@@ -114,7 +115,7 @@ def run_stream(
 
 
 def _state(
-    journal: Journal, project: Project, options: StreamOptions, source: MessageSource, fresh: StreamState
+    journal: Journal, project: Project, options: StreamOptions, source: StreamSource, fresh: StreamState
 ) -> StreamState:
     """Returns what stands of the stream of an output, and refuses to go on with another one's."""
     journal.check("tenant", project.tenant, option="--config")

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from ...schemas.errors import SecretError
 from ..splits import ReadBatch
 
-__all__ = ["Messages", "Offsets", "Part", "StreamSource"]
+__all__ = ["Messages", "Offsets", "Part", "StreamSource", "Taken", "shared_parts"]
 
 Offsets = Mapping[str, int]
 """By partition, the offset behind the last record of it that counts."""
@@ -55,6 +56,13 @@ class Messages(NamedTuple):
         raise SecretError("messages hold raw values and cannot be copied")
 
 
+class Taken(NamedTuple):
+    """What an epoch is to read: parts, and how much is left behind them, in offsets."""
+
+    parts: tuple[Part, ...]
+    lag: int
+
+
 class StreamSource(Protocol):
     """Where records come from; shared by the threads of a process."""
 
@@ -63,20 +71,24 @@ class StreamSource(Protocol):
         """What people call it, without hosts and secrets: ``kafka:orders``."""
         ...
 
-    def first(self) -> Offsets:
-        """Returns where a stream begins that has processed nothing yet.
+    def take(self, done: Offsets, most: int) -> Taken:
+        """Returns what to read next.
+
+        Args:
+            done: What is processed, by partition; a partition that is not in it begins where the source says.
+            most: Records that are wanted at most; a source whose parts cannot be cut gives whole ones.
 
         Raises:
             RunError: The source cannot be reached.
         """
         ...
 
-    def ends(self) -> Offsets:
-        """Returns the offset behind the newest record of each partition, as of now.
+    def know(self, columns: pa.Schema) -> None:
+        """Has all lanes begin with some columns."""
+        ...
 
-        Raises:
-            RunError: The source cannot be reached.
-        """
+    def learned(self) -> tuple[pa.Schema, bool]:
+        """Returns the columns that are known now, and whether all lanes agree about them."""
         ...
 
     def read(self, lane: int, parts: Sequence[Part]) -> Iterator[ReadBatch]:
@@ -98,3 +110,24 @@ class StreamSource(Protocol):
     def close(self) -> None:
         """Lets go of the source."""
         ...
+
+
+def shared_parts(starts: Offsets, waiting: Mapping[str, int], most: int | None = None) -> tuple[Part, ...]:
+    """Returns what to read of each partition with something new, of each its share where it is too much.
+
+    Args:
+        starts: Where each begins.
+        waiting: Offsets behind that; a negative number is read, and then refused, as a topic that lost its end.
+        most: Offsets altogether; None: all.
+    """
+    total = sum(count for count in waiting.values() if count > 0)
+    share = 1.0 if most is None or total <= most else most / total
+    taken = {partition: _share(count, share) for partition, count in sorted(waiting.items()) if count}
+    return tuple(
+        Part(partition=partition, start=starts[partition], end=starts[partition] + count)
+        for partition, count in taken.items()
+    )
+
+
+def _share(count: int, share: float) -> int:
+    return count if share == 1 or count < 0 else max(1, int(count * share))

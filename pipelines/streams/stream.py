@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from ...schemas.dead_letter import DEAD_LETTER_SCHEMA
-from ...schemas.errors import RunError
+from ...schemas.errors import RecordsGoneError, RunError
 from ...schemas.info_types import OnDrift
 from ...transforms.crypto.key_sets import ProofKeys
 from ...transforms.stage import SharedStage, Stage, StageConfig
@@ -33,9 +33,9 @@ from .declared_columns import declared_columns
 from .epoch_pipeline import EpochPipeline, EpochWork, Lane
 from .epochs import Epoch, EpochAccount, EpochState, ends_of
 from .journal import Journal, Merge, Topic
-from .message_source import MessageSource, MessageTopic
+from .message_source import MessageTopic
 from .output import StreamOutput
-from .sources import Offsets, Part
+from .sources import Part, StreamSource, shared_parts
 from .stream_manifest import PURGED, StreamState, stream_manifest
 
 __all__ = ["EpochReport", "Stream"]
@@ -81,7 +81,7 @@ class Stream:
         config: StageConfig,
         state: StreamState,
         *,
-        source: MessageSource,
+        source: StreamSource,
         consents: MessageTopic | None,
         journal: Journal,
         output: StreamOutput,
@@ -101,7 +101,7 @@ class Stream:
         self._pipelines: dict[int, EpochPipeline] = {}
         self._feed = ConsentFeed(self._stage.stores.ledger, config.policy)
         self._source.know(journal.columns())
-        self._starts = dict(journal.offsets(Topic.RECORDS))
+        self._done = dict(journal.offsets(Topic.RECORDS))
 
     def recover(self) -> EpochReport | None:
         """Brings a merge and the last epoch to their ends if they were not, and returns what the epoch came to."""
@@ -113,10 +113,18 @@ class Stream:
         epoch, state = last
         began = time.monotonic()
         if state is EpochState.OPEN:
-            return self._processed(epoch, began, lag=0)
+            return self._done_again(epoch, began)
         outcome = Outcome(receipts=self._journal.sealed_files(epoch))
         self._reveal(epoch, outcome)
         return EpochReport(epoch=epoch, outcome=outcome, account=self._journal.accounts(1)[0])
+
+    def _done_again(self, epoch: Epoch, began: float) -> EpochReport | None:
+        try:
+            return self._processed(epoch, began, lag=0)
+        except RecordsGoneError:
+            # Nobody has seen anything of it. What it was to read is taken anew, as far as it is there.
+            self._journal.abandon(epoch)
+            return None
 
     def step(self, most: int) -> EpochReport | None:
         """Takes the consents that there are, then makes an epoch of the records that there are; None: there are none.
@@ -129,17 +137,12 @@ class Stream:
         """
         began = time.monotonic()
         consents = self._taken_consents()
-        ends = self._source.ends()
-        if not ends.keys() <= self._starts.keys():
-            self._starts = {**dict.fromkeys(ends, 0), **self._source.first(), **self._starts}
-        waiting = {partition: end - self._starts[partition] for partition, end in ends.items()}
-        parts = _parts(self._starts, waiting, most)
+        parts, lag = self._source.take(self._done, most)
         if not parts and not consents:
             return None
         epoch = self._settled(parts, consents)
         self._journal.begin(epoch)
-        taken = sum(part.end - part.start for part in parts)
-        return self._processed(epoch, began, lag=sum(waiting.values()) - taken)
+        return self._processed(epoch, began, lag=lag)
 
     def compact(self) -> bool:
         """Merges some small files, if there are many, and returns whether there were.
@@ -181,7 +184,7 @@ class Stream:
             return ()
         known, ends = self._journal.offsets(Topic.CONSENTS), self._consents.ends()
         starts = known if ends.keys() <= known.keys() else {**dict.fromkeys(ends, 0), **self._consents.first(), **known}
-        parts = _parts(starts, {partition: end - starts[partition] for partition, end in ends.items()}, None)
+        parts = shared_parts(starts, {partition: end - starts[partition] for partition, end in ends.items()})
         faulty = sum(len(each.faulty) for each in self._fed(parts)) if parts else 0
         self._follow()
         if faulty:
@@ -292,7 +295,7 @@ class Stream:
         self._output.reveal(outcome.receipts)
         self._write_manifest(epoch)
         self._journal.finish(epoch)
-        self._starts.update(ends_of(epoch.parts))
+        self._done.update(ends_of(epoch.parts))
         self._source.commit(ends_of(epoch.parts))
         if self._consents is not None and epoch.consents:
             self._consents.commit(ends_of(epoch.consents))
@@ -308,27 +311,6 @@ class Stream:
             finished_at=max(self._clock(), epoch.started_at),
         )
         self._output.write_manifest(sign_manifest(manifest, self._keys).dumps())
-
-
-def _parts(starts: Offsets, waiting: Mapping[str, int], most: int | None) -> tuple[Part, ...]:
-    """Returns what to read of each partition with something new, of each its share where it is too much.
-
-    Args:
-        starts: Where each begins.
-        waiting: Offsets behind that; a negative number is read, and then refused, as a topic that lost its end.
-        most: Offsets altogether; None: all.
-    """
-    total = sum(count for count in waiting.values() if count > 0)
-    share = 1.0 if most is None or total <= most else most / total
-    taken = {partition: _share(count, share) for partition, count in sorted(waiting.items()) if count}
-    return tuple(
-        Part(partition=partition, start=starts[partition], end=starts[partition] + count)
-        for partition, count in taken.items()
-    )
-
-
-def _share(count: int, share: float) -> int:
-    return count if share == 1 or count < 0 else max(1, int(count * share))
 
 
 def _lanes(parts: Sequence[Part], count: int) -> list[Lane]:

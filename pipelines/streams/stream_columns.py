@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...schemas.record_columns import POSITION, SOURCE_KEY
-from ..column_types import conform, joint_schema
+from ..column_types import conform, joint_schema, joint_type
 from ..line_tables import Longs
 
 __all__ = ["cells_limit", "count_paths", "grown", "plain_columns", "stream_batch"]
@@ -24,8 +24,8 @@ def grown(known: pa.Schema, found: pa.Schema) -> pa.Schema:
     """Returns the known columns with what ``found`` adds to them; where they contradict each other, the known counts.
 
     Args:
-        known: Of the kinds that ``JsonTypes`` gives.
-        found: The same.
+        known: May have any types.
+        found: The same. What ``joint_type`` can widen is widened.
 
     >>> grown(pa.schema([("id", pa.string())]), pa.schema([("id", pa.int64()), ("paid", pa.bool_())]))
     id: string
@@ -44,7 +44,7 @@ def _grown(known: pa.DataType, found: pa.DataType) -> pa.DataType:
         return _grown_struct(known, found)
     if pa.types.is_list(known) and pa.types.is_list(found):
         return pa.list_(_grown(known.value_type, found.value_type))
-    return found if known == pa.int64() and found == pa.float64() else known
+    return joint_type(known, found) or known
 
 
 def _tells_nothing(kind: pa.DataType) -> bool:

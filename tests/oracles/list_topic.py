@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from consentry.pipelines.streams.sources import Messages, Part
-from consentry.schemas.errors import RunError
+from consentry.schemas.errors import RecordsGoneError, RunError
 
 
 class ListTopic:
@@ -37,7 +37,7 @@ class ListTopic:
         for part in parts:
             values = self._partitions[part.partition][part.start : part.end]
             if len(values) < part.end - part.start:
-                raise RunError("the topic has lost its end", reason="records_gone")
+                raise RecordsGoneError("the topic has lost its end")
             for start in range(0, len(values), 100):
                 some = values[start : start + 100]
                 offsets = np.arange(part.start + start, part.start + start + len(some))

@@ -25,7 +25,7 @@ from consentry.pipelines.streams.run import StreamOptions, run_stream
 from consentry.pipelines.streams.status import stream_status
 from consentry.pipelines.streams.stream import EpochReport
 from consentry.pipelines.verify import verify_output
-from consentry.schemas.errors import ConfigError, PrivacyError, RunError
+from consentry.schemas.errors import ConfigError, PrivacyError, RecordsGoneError
 from consentry.schemas.project import Project, read_project
 from consentry.transforms.crypto.key_sets import PublicKeys
 from oracles.list_topic import ListTopic
@@ -466,20 +466,32 @@ def test_a_broker_that_is_gone_is_waited_for(shop: Shop, monkeypatch: pytest.Mon
 
 
 def test_what_waiting_does_not_help_ends_the_stream(shop: Shop) -> None:
-    put_orders(shop, 3)
+    put_orders(shop, 8)
+    shop.stream()
+    shop.orders._partitions["orders/0"].clear()
+    for _ in range(2):  # started again, it comes to the same
+        with pytest.raises(RecordsGoneError, match="the topic has lost its end"):
+            run_stream(
+                shop.project,
+                StreamOptions(dataset="orders", out=str(shop.out)),
+                source=MessageSource(shop.orders, JsonMessages),
+                consents=None,
+                observer=Seen(),
+                stop=threading.Event(),
+                until_idle=True,
+            )
+    assert shop.verified()
+
+
+def test_an_epoch_whose_records_are_gone_is_planned_anew(shop: Shop) -> None:
+    put_orders(shop, 8)
     with crash((Journal, "begin"), behind=True):
         shop.stream()
-    shop.orders._partitions["orders/0"].clear()
-    with pytest.raises(RunError, match="the topic has lost its end"):
-        run_stream(
-            shop.project,
-            StreamOptions(dataset="orders", out=str(shop.out)),
-            source=MessageSource(shop.orders, JsonMessages),
-            consents=None,
-            observer=Seen(),
-            stop=threading.Event(),
-            until_idle=True,
-        )
+    shop.orders._partitions["orders/1"].clear()
+    shop.orders.put(order(90), partition=1)
+    shop.stream()
+    assert [row["order_id"] for row in shop.rows()] == ["o-00000", "o-00002", "o-00004", "o-00006", "o-00090"]
+    assert shop.verified()
 
 
 # ---- status
