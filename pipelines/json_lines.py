@@ -26,7 +26,7 @@ from .line_tables import LineTable, Longs, count_lines, lines_of
 from .splits import FilePlan, InputFile, ReadBatch, RejectedLine, Split, check_unchanged, joined, read_batch
 from .text_blocks import BOM, RANGE_BYTES, InputStream, TextBlock, chunks, line_blocks, line_ranges, open_stream
 
-__all__ = ["plan_json", "read_json"]
+__all__ = ["LineParser", "in_order", "plan_json", "read_json"]
 
 PEEK_BYTES = 2**16
 """Of the beginning of a file, to see whether it is one document."""
@@ -174,27 +174,18 @@ class _Parser:
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
-        self._struct = pa.struct(list(schema))
-        self._fitted = record_fitter(schema)
+        self._parser = LineParser(schema)
 
     def read(self, block: TextBlock, first: int) -> tuple[pa.RecordBatch, Longs, list[RejectedLine]]:
         """Returns rows, their positions, and the rejected lines."""
         if block.cut:
             rejected = [RejectedLine(position=first, reason=JsonFault.TOO_LONG.value, raw=block.data)]
-            return self._rows([]), np.empty(0, np.int64), rejected
+            return self._parser.rows([]), np.empty(0, np.int64), rejected
         lines = lines_of(block.data, first)
-        batches: list[pa.RecordBatch] = []
-        numbers: list[Longs] = []
-        alone = [np.flatnonzero(~lines.sound)]
-        for part in parsed_parts(lines, lambda: self._schema):
-            if part.rows is None:
-                alone.append(part.places)
-            else:
-                batches.append(part.rows)
-                numbers.append(lines.numbers[part.places])
-        records, positions, rejected = self._one_by_one(lines, np.sort(np.concatenate(alone)))
-        rows = joined([*batches, self._rows(records)], self._schema)
-        return *_in_order(rows, np.concatenate([*numbers, positions])), rejected
+        batches, places, alone = self._parser.together(lines)
+        records, positions, rejected = self._one_by_one(lines, alone)
+        rows = joined([*batches, self._parser.rows(records)], self._schema)
+        return *in_order(rows, np.concatenate([lines.numbers[places], positions])), rejected
 
     def _one_by_one(self, lines: LineTable, places: Longs) -> tuple[list[dict[str, Any]], Longs, list[RejectedLine]]:
         records, positions, rejected = [], [], []
@@ -204,7 +195,7 @@ class _Parser:
             if isinstance(record, JsonFault):
                 rejected.append(RejectedLine(position=number, reason=record.value, raw=raw))
                 continue
-            fitted = self._fitted(record)
+            fitted = self._parser.fitted(record)
             if isinstance(fitted, JsonFault):
                 rejected.append(RejectedLine(position=number, reason=fitted.value, raw=raw, parsed=record))
             else:
@@ -212,12 +203,39 @@ class _Parser:
                 positions.append(number)
         return records, np.array(positions, np.int64), rejected
 
-    def _rows(self, records: list[dict[str, Any]]) -> pa.RecordBatch:
+
+class LineParser:
+    """Makes rows of lines, all of one schema.
+
+    Attributes:
+        fitted: Gives a record as ``rows`` takes it, or tells why it cannot; see ``record_fitter``.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._struct = pa.struct(list(schema))
+        self.fitted = record_fitter(schema)
+
+    def together(self, lines: LineTable) -> tuple[list[pa.RecordBatch], Longs, Longs]:
+        """Returns the rows of lines that could be parsed together, their places, and those that need a look alone."""
+        batches: list[pa.RecordBatch] = []
+        places: list[Longs] = [np.empty(0, np.int64)]
+        alone = [np.flatnonzero(~lines.sound)]
+        for part in parsed_parts(lines, lambda: self._schema):
+            if part.rows is None:
+                alone.append(part.places)
+            else:
+                batches.append(part.rows)
+                places.append(part.places)
+        return batches, np.concatenate(places), np.sort(np.concatenate(alone))
+
+    def rows(self, records: list[dict[str, Any]]) -> pa.RecordBatch:
+        """Returns the rows of fitted records."""
         return pa.RecordBatch.from_struct_array(pa.array(records, self._struct))
 
 
-def _in_order(rows: pa.RecordBatch, positions: Longs) -> tuple[pa.RecordBatch, Longs]:
-    """Returns rows by ascending line number, and the numbers."""
+def in_order(rows: pa.RecordBatch, positions: Longs) -> tuple[pa.RecordBatch, Longs]:
+    """Returns rows by ascending position, and the positions."""
     if (positions[1:] > positions[:-1]).all():
         return rows, positions
     order = np.argsort(positions)

@@ -38,6 +38,7 @@ class JsonFault(StrEnum):
     OUT_OF_RANGE = "number_out_of_range"
     TOO_DEEP = "too_deep"
     TOO_LONG = "line_too_long"
+    TOO_MANY_FIELDS = "too_many_fields"
 
 
 Record = dict[str, Any]

@@ -147,6 +147,18 @@ class JsonTypes:
         children: Iterable[JsonTypes] = self._fields.values()
         return 1 + sum(child.paths() for child in children) + (self._element.paths() if self._element else 0)
 
+    def common(self, least: int) -> JsonTypes:
+        """Returns the counts without those of paths that have fewer values than ``least``, and of what lies below."""
+        kept = JsonTypes()
+        kept._kinds, kept._real = dict(self._kinds), self._real
+        kept._fields = {name: child.common(least) for name, child in self._fields.items() if child._values() >= least}
+        if self._element is not None:
+            kept._element = self._element.common(least)
+        return kept
+
+    def _values(self) -> int:
+        return sum(count for count, _ in self._kinds.values())
+
     def variety(self) -> int:
         """Returns a number that grows with every kind of value that a path has not had before."""
         children: Iterable[JsonTypes] = self._fields.values()

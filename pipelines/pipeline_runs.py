@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -73,6 +74,7 @@ class LocalPipeline:
         options = PipelineOptions([f"--direct_num_workers={threads}", f"--direct_running_mode={mode}"])
         self._pipeline = _BuiltOnce(runner=FnApiRunner(), options=options)
         self._pipeline | transform
+        shutil.rmtree(self._pipeline.local_tempdir, ignore_errors=True)  # Beam would only remove it after ``run``
 
     def run(self) -> None:
         """Runs the pipeline to its end.

@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -169,6 +169,39 @@ class Sealer:
             ]
         )
 
+    def seal_again(
+        self, letter: DeadLetter, record: Mapping[str, Any], *, stage: str, reason: str, day_key: bytes,
+        subject_key: bytes | None,
+    ) -> DeadLetter:  # fmt: skip
+        """Returns a letter that failed again, under its new reason and its first keys: it can be opened no longer.
+
+        Args:
+            letter: As it was opened.
+            record: What it holds; fields that the policy drops by now are taken out.
+            stage: That refused it this time.
+            reason: Why.
+            day_key: The key of the day that ``letter_keys`` names.
+            subject_key: The data key of the subject that it names. Where it names none because the line could not be
+                parsed, it gets the key of whom the record names.
+        """
+        names = letter_keys(letter)
+        subject = names.subject or self._subjects([record])[0]
+        if names.subject is None and subject is not None:
+            subject_key = self._data_keys.keys_for([subject], create=True).get(subject)
+        again = _Letter(
+            stage=stage,
+            reason=reason,
+            source=letter.source,
+            position=letter.position,
+            subject=subject,
+            plaintext=self._as_json(record),
+        )
+        return replace(letter, stage=stage, reason=reason, sealed=self._seal(again, names.day, day_key, subject_key))
+
+    def subject_of(self, record: Mapping[str, Any]) -> bytes | None:
+        """Returns the reference to whom a record names; None: nobody."""
+        return self._subjects([record])[0]
+
     def _subjects(self, records: Iterable[Mapping[str, Any]]) -> list[bytes | None]:
         found: list[bytes | None] = []
         for record in records:
@@ -201,7 +234,7 @@ class Sealer:
         keys = self._data_keys.keys_for(known, create=True) if known else {}
         day_key = self._data_keys.day_key(self._period, expires_at=self._expires_at)
         sealed = [
-            self._seal(letter, day_key, None if letter.subject is None else keys.get(letter.subject))
+            self._seal(letter, self._period, day_key, None if letter.subject is None else keys.get(letter.subject))
             for letter in letters
         ]
         columns = {
@@ -214,11 +247,11 @@ class Sealer:
         }
         return pa.RecordBatch.from_pydict(columns, schema=DEAD_LETTER_SCHEMA)
 
-    def _seal(self, letter: _Letter, day_key: bytes, subject_key: bytes | None) -> bytes:
+    def _seal(self, letter: _Letter, period: str, day_key: bytes, subject_key: bytes | None) -> bytes:
         key, subject = day_key, b""
         if subject_key is not None and letter.subject is not None:
             subject, key = letter.subject, joint_key(key, subject_key, use=KEY_USE)
-        day = self._period.encode()
+        day = period.encode()
         header = bytes([LAYOUT, len(day)]) + day + bytes([len(subject)]) + subject
         bound = _bound(self._tenant, self._dataset, letter.stage, letter.reason, letter.source, letter.position, header)
         return header + seal(key, letter.plaintext, bound)

@@ -10,7 +10,7 @@ import pytest
 from consentry.pipelines.outcome import Outcome
 from consentry.pipelines.sinks import Receipt
 from consentry.pipelines.streams.epochs import Epoch, EpochAccount, EpochState
-from consentry.pipelines.streams.journal import KEPT_EPOCHS, Journal, Topic, open_journal
+from consentry.pipelines.streams.journal import KEPT_EPOCHS, Journal, Merge, Topic, open_journal
 from consentry.pipelines.streams.sources import Part
 from consentry.schemas.errors import ConfigError, StoreError
 from consentry.transforms.tally import Tally
@@ -88,13 +88,19 @@ def test_counts_of_all_epochs_add_up(tmp_path: Path) -> None:
         assert journal.outcome().tally == Tally({("in",): 8, ("vault", "purged"): 2})
 
 
-def test_files_are_replaced_by_others(tmp_path: Path) -> None:
-    merged = Receipt(path="data/event_date=2026-03-01/part-9.parquet", sha256="1" * 64, rows=3, bytes=9)
+def test_a_sealed_merge_is_known_until_it_is_finished(tmp_path: Path) -> None:
+    made = Receipt(path="data/event_date=2026-03-01/part-9.parquet", sha256="1" * 64, rows=3, bytes=9)
+    merge = Merge(folder="data/event_date=2026-03-01", gone=(RECEIPT.path,), made=made)
     with open_journal(tmp_path / "journal.db") as journal:
         journal.begin(epoch(1))
         journal.seal(epoch(1), outcome(), COLUMNS, ACCOUNT)
-        journal.replace_files([RECEIPT.path], [merged])
-        assert journal.outcome().receipts == (merged,)
+        assert journal.sealed_merge() is None
+        journal.seal_merge(merge)
+        assert journal.outcome() == Outcome(outcome().tally, (made,))
+    with open_journal(tmp_path / "journal.db") as journal:
+        assert journal.sealed_merge() == merge
+        journal.finish_merge()
+        assert journal.sealed_merge() is None
 
 
 def test_an_output_belongs_to_one_stream(tmp_path: Path) -> None:
