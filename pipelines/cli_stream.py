@@ -36,7 +36,8 @@ def stream(
     context: typer.Context,
     dataset: Annotated[str | None, typer.Option(metavar="NAME", help="The dataset that the events belong to.")] = None,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="URI", help="Events: kafka://HOST:PORT/TOPIC?group=NAME or dir://PATH.")
+        str | None,
+        typer.Option("--from", metavar="URI", help="Events: kafka://HOST:PORT/TOPIC?group=NAME or dir://PATH."),
     ] = None,
     consents: Annotated[
         str | None,
@@ -78,17 +79,20 @@ def stream(
     if missing or dataset is None or source is None or out is None:
         raise ConfigError(f"{', '.join(missing)}: is missing or blank; see `consentry stream --help`")
     project = open_project(context, config)
+    from ..schemas.policy_file import read_policy
+    from ..transforms.protection_plan import dataset_of
     from .streams.places import MessageFormat, ReaderOptions, open_source, open_topic
     from .streams.run import StreamOptions, run_stream
 
     if message_format not in tuple(MessageFormat):
         raise ConfigError(f"--format: write one of {', '.join(MessageFormat)}")
     reader = ReaderOptions(MessageFormat(message_format), schema=schema, registry=registry)
+    policy = read_policy(project.policy)
     options = StreamOptions(dataset=dataset, out=out, latency=latency / 1000, memory=memory * MIB)
     stop = threading.Event()
     with ExitStack() as opened, without_tracebacks():
         observer = _observer(opened, metrics)
-        events = opened.enter_context(closing(open_source(source, reader)))
+        events = opened.enter_context(closing(open_source(source, reader, dataset_of(policy, dataset))))
         topic = None if consents is None else opened.enter_context(closing(open_topic(consents, option="--consents")))
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: stop.set())

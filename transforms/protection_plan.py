@@ -47,6 +47,7 @@ __all__ = [
     "check_dataset_columns",
     "dataset_of",
     "dropped_paths",
+    "field_rules",
     "finders_of",
     "leaves",
     "needed_purposes",
@@ -377,6 +378,18 @@ def needed_purposes(policy: Policy, dataset_name: str) -> tuple[str, ...]:
 def _may_search(policy: Policy, dataset: Dataset) -> bool:
     scanned = any(isinstance(policy.info_types.get(rule), ScanRule) for rule in dataset.fields.values())
     return scanned or dataset.on_drift is OnDrift.PROTECT_AS_FOUND
+
+
+def field_rules(policy: Policy, dataset_name: str) -> dict[str, str]:
+    """Returns what marks each declared field in an output, by path; fields of one output are marked alike."""
+    found = {}
+    for path, name in dataset_of(policy, dataset_name).fields.items():
+        rule = policy.info_types.get(name)
+        marks = [str(name)] if rule is None else [str(name), rule.action]
+        if isinstance(rule, TokenizeRule):
+            marks += [rule.format.value, rule.domain]
+        found[str(path)] = " ".join(marks)
+    return found
 
 
 def dropped_paths(policy: Policy, dataset_name: str) -> frozenset[FieldPath]:

@@ -26,9 +26,9 @@ from .stream_columns import count_paths
 
 __all__ = ["AvroSchema", "MisfitError", "UnsupportedSchemaError", "fitter", "too_many"]
 
-EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001
-FIRST = (dt.datetime(1, 1, 1) - EPOCH) // dt.timedelta(microseconds=1)  # noqa: DTZ001
-LAST = (dt.datetime(9999, 12, 31, 23, 59, 59, 999999) - EPOCH) // dt.timedelta(microseconds=1)  # noqa: DTZ001
+EPOCH = dt.datetime(1970, 1, 1)
+FIRST = (dt.datetime(1, 1, 1) - EPOCH) // dt.timedelta(microseconds=1)
+LAST = (dt.datetime(9999, 12, 31, 23, 59, 59, 999999) - EPOCH) // dt.timedelta(microseconds=1)
 DAY = 86_400_000_000
 
 Fit = Callable[[Any], Any]

@@ -95,9 +95,10 @@ class AvroMessages:
             struct = pa.array([], pa.struct(list(self._known)))
             rows = pa.RecordBatch.from_struct_array(struct)
             none = stream_batch(messages.partition, self._plain, rows, np.empty(0, np.int64))
-            yield ReadBatch(batch=none, rejected=sorted(rejected, key=lambda line: line.position))
+            rejected.sort(key=lambda line: line.position)
+            yield ReadBatch(batch=none, rejected=rejected)
 
-    def _schema_of(self, value: bytes | None) -> int | None | AvroFault:
+    def _schema_of(self, value: bytes | None) -> int | AvroFault | None:
         """Returns the id of a message's schema; None for the one that is given."""
         if value is None:
             return AvroFault.INVALID_AVRO
@@ -176,9 +177,7 @@ def _unreserved(columns: pa.Schema) -> pa.Schema:
     return pa.schema([each for each in columns if not each.name.startswith(RESERVED_PREFIX)])
 
 
-def _rejected(
-    messages: Messages, place: int, fault: AvroFault, record: dict[str, Any] | None = None
-) -> RejectedLine:
+def _rejected(messages: Messages, place: int, fault: AvroFault, record: dict[str, Any] | None = None) -> RejectedLine:
     raw = messages.values[place] or b""
     return RejectedLine(position=int(messages.offsets[place]), reason=fault.value, raw=raw, parsed=record)
 

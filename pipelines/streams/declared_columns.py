@@ -5,14 +5,14 @@ What it does not declare is learned anew by each process, so that data in the na
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 
 from ...schemas.dataset import EACH, Dataset, FieldPath
 from ...transforms.nested_columns import is_list
 
-__all__ = ["declared_columns"]
+__all__ = ["declared_columns", "with_text_at"]
 
 
 def declared_columns(columns: pa.Schema, dataset: Dataset) -> pa.Schema:
@@ -42,3 +42,29 @@ def _kept_type(kind: pa.DataType, path: FieldPath, paths: Collection[FieldPath])
         element = _kept_type(kind.value_type, path.child(EACH), below)
         return None if element is None else pa.list_(element)
     return kind
+
+
+def with_text_at(columns: pa.Schema, *paths: FieldPath) -> pa.Schema:
+    """Returns the columns with text at some paths where nothing is known yet, so that no first record settles that.
+
+    >>> with_text_at(pa.schema([("id", pa.int64())]), FieldPath.parse("id"), FieldPath.parse("customer.id"))
+    id: int64
+    customer: struct<id: string>
+      child 0, id: string
+    """
+    for path in paths:
+        if EACH not in path.steps:
+            columns = pa.schema(list(_with_text(columns, [str(step) for step in path.steps])))
+    return columns
+
+
+def _with_text(fields: pa.Schema | pa.StructType, steps: Sequence[str]) -> Iterator[pa.Field]:
+    first, rest = steps[0], steps[1:]
+    known = {field.name: field for field in fields}
+    for field in fields:
+        if field.name == first and rest and pa.types.is_struct(field.type):
+            yield pa.field(first, pa.struct(list(_with_text(field.type, rest))))
+        else:
+            yield field
+    if first not in known:
+        yield pa.field(first, pa.struct(list(_with_text(pa.struct([]), rest))) if rest else pa.string())

@@ -26,20 +26,21 @@ from apache_beam.utils.shared import Shared
 
 from ...schemas.dataset import FieldPath
 from ...schemas.dead_letter import DEAD_LETTER_SCHEMA
-from ...schemas.errors import SecretError
+from ...schemas.errors import ConfigError, SecretError
 from ...transforms.consent_decision import Decide
 from ...transforms.failures import guarded
 from ...transforms.outputs import TALLY, StageOutputs, refusals, stage_outputs
 from ...transforms.protection import Protect
+from ...transforms.protection_plan import check_dataset_columns
 from ...transforms.stage import SharedStage, Stage
 from ...transforms.tally import Tally, merge
 from ..outcome import READ, Outcome
 from ..pipeline_runs import LocalPipeline
 from ..publication import DATA, DEAD_LETTERS
 from ..sinks import FileWriter, Receipt
-from ..splits import source_of
+from ..splits import ReadBatch, source_of
 from .event_dates import event_dates
-from .sources import Part, StreamSource
+from .sources import WRONG_TYPE, Part, StreamSource, refused
 
 __all__ = ["READ_BYTES", "EpochPipeline", "EpochWork", "Lane"]
 
@@ -185,7 +186,7 @@ class _ReadFn(_WorkFn):
     def process(self, element: int) -> Iterator[Any]:
         work, sealer = self.work, self.work.stage.open().sealer
         lanes = work.shares[element] if element < len(work.shares) else ()
-        for read in chain.from_iterable(work.source.read(*lane) for lane in lanes):
+        for read in map(self._usable, chain.from_iterable(work.source.read(*lane) for lane in lanes)):
             records = read.batch.num_rows + len(read.rejected)
             raw = read.batch.nbytes + sum(len(line.raw) for line in read.rejected)
             yield TaggedOutput(TALLY, Tally({READ: records, READ_BYTES: raw}))
@@ -193,6 +194,15 @@ class _ReadFn(_WorkFn):
                 yield from refusals(sealer.seal_lines(read.rejected, source_of(read.batch.schema)))
             if read.batch.num_rows:
                 yield read.batch
+
+    def _usable(self, read: ReadBatch) -> ReadBatch:
+        """Refuses rows whose subject or event time has a type that nobody understands; a run over files would end."""
+        stage = self.work.stage.open()
+        try:
+            check_dataset_columns(read.batch.schema, stage.dataset, stage.config.dataset)
+        except ConfigError:
+            return refused(read, WRONG_TYPE)
+        return read
 
 
 class _CountFn(_WorkFn):

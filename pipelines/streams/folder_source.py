@@ -8,25 +8,22 @@ that changes after it was read ends the stream, since nobody could say what of i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from ...schemas.errors import ConfigError, InputError, PrivacyError, RecordsGoneError
 from ...schemas.record_columns import POSITION
-from ...transforms.plain_layouts import python_values
 from ..column_types import joint_schema
 from ..input_files import find_files
 from ..sources import plan_sources, read_split
-from ..splits import ReadBatch, RejectedLine
-from .sources import Offsets, Part, Taken
+from ..splits import ReadBatch
+from .sources import WRONG_TYPE, Offsets, Part, Taken, refused
 
 __all__ = ["FolderSource"]
 
 MOST_BYTES = 256 << 20
 """Of the files of an epoch, a single bigger one apart."""
-WRONG_TYPE = "wrong_type"
 
 
 class FolderSource:
@@ -105,7 +102,7 @@ class FolderSource:
         known = self._with(sources.schema)
         for split in sorted(sources.splits, key=lambda each: each.id):
             for read in read_split(split, sources.schema if known is None else known):
-                yield _refused(read) if known is None else read
+                yield refused(read, WRONG_TYPE) if known is None else read
 
     def _with(self, found: pa.Schema) -> pa.Schema | None:
         """Returns the columns of a file with all known ones, and remembers them; None where they contradict these."""
@@ -124,15 +121,3 @@ def _is_record_file(path: Path) -> bool:
         return bool(find_files([str(path)]))
     except PrivacyError:
         return False
-
-
-def _refused(read: ReadBatch) -> ReadBatch:
-    """Returns the rows of a file that contradicts what is known as records that nobody can use."""
-    columns = {name: python_values(read.batch.column(name)) for name in read.batch.schema.names}
-    positions = columns.pop(POSITION)
-    records = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    refused = [
-        RejectedLine(position=position, reason=WRONG_TYPE, raw=b"", parsed=record)
-        for position, record in zip(positions, records, strict=True)
-    ]
-    return replace(read, batch=read.batch.slice(0, 0), rejected=(*read.rejected, *refused))

@@ -103,7 +103,8 @@ class JsonMessages:
 
     def _rejected(self, block: _Block, look: _Look) -> ReadBatch:
         none = stream_batch(block.partition, self._plain, self._parser.rows([]), np.empty(0, np.int64))
-        return ReadBatch(batch=none, rejected=sorted(look.rejected, key=lambda line: line.position))
+        look.rejected.sort(key=lambda line: line.position)
+        return ReadBatch(batch=none, rejected=look.rejected)
 
     def _learn(self, block: _Block, look: _Look) -> Iterator[ReadBatch]:
         """Yields the rows of messages that did not fit, where more columns can hold them."""

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ...schemas.dataset import Dataset
 from ...schemas.errors import ConfigError
 from ..pipeline_runs import cores
+from .declared_columns import with_text_at
 from .message_source import MessageReader, MessageSource, MessageTopic
 from .sources import StreamSource
 
@@ -45,8 +47,11 @@ class ReaderOptions:
         self._schema = schema
         self._registry = registry
 
-    def maker(self) -> Callable[[pa.Schema], MessageReader]:
+    def maker(self, dataset: Dataset) -> Callable[[pa.Schema], MessageReader]:
         """Returns what makes a reader that knows some columns.
+
+        Args:
+            dataset: Says where subject and event time are, which are text in JSON whatever comes first.
 
         Raises:
             ConfigError: The Avro schema cannot be read.
@@ -54,7 +59,8 @@ class ReaderOptions:
         if self._format is MessageFormat.JSON:
             from .json_messages import JsonMessages
 
-            return JsonMessages
+            paths = (dataset.subject, dataset.event_time)
+            return lambda columns: JsonMessages(with_text_at(columns, *paths))
         from .avro_messages import avro_reader_maker
 
         return avro_reader_maker(self._schema, self._registry)
@@ -81,7 +87,7 @@ def open_topic(uri: str, *, option: str, lanes: int = 1) -> MessageTopic:
     )
 
 
-def open_source(uri: str, reader: ReaderOptions) -> StreamSource:
+def open_source(uri: str, reader: ReaderOptions, dataset: Dataset) -> StreamSource:
     """Returns the source of records of ``--from``.
 
     Raises:
@@ -92,5 +98,5 @@ def open_source(uri: str, reader: ReaderOptions) -> StreamSource:
         from .folder_source import FolderSource
 
         return FolderSource(Path(uri.removeprefix(FOLDER)))
-    maker = reader.maker()
+    maker = reader.maker(dataset)
     return MessageSource(open_topic(uri, option="--from", lanes=cores()), maker)

@@ -13,7 +13,7 @@ from ...schemas.errors import OutputError, PrivacyError, RunError, StoreError
 from ...schemas.policy import Policy
 from ...schemas.policy_file import read_policy
 from ...schemas.project import Project
-from ...transforms.protection_plan import dataset_of
+from ...transforms.protection_plan import dataset_of, field_rules
 from ...transforms.stage import settle_stage
 from ..desk import check_stores, oldest_kept
 from ..keyring_files import open_proof_keys
@@ -121,6 +121,8 @@ def _state(
     journal.check("tenant", project.tenant, option="--config")
     journal.check("dataset", options.dataset, option="--dataset")
     journal.check("source", source.name, option="--from")
+    for path, rule in field_rules(read_policy(project.policy), options.dataset).items():
+        journal.check(f"field {path}", rule, option=f"policy: fields.{path}")
     run = journal.settle("run", f"stream-{secrets.token_hex(8)}")
     return replace(fresh, run=run, source=source.name, started_at=journal.settle("started_at", fresh.started_at))
 

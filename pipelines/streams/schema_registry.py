@@ -88,14 +88,15 @@ class SchemaRegistry:
                 return self._read(response.read(LARGEST + 1))
         except urllib.error.HTTPError as error:
             with error:
-                return self._refused(error)
+                self._check_unknown(error)
+            return None
         except (OSError, HTTPException) as error:
             kind = type(getattr(error, "reason", error)).__name__
         raise RunError(
             f"schema registry {self._url}: cannot be reached ({kind}); check that it runs, then start the stream again"
         )
 
-    def _refused(self, error: urllib.error.HTTPError) -> None:
+    def _check_unknown(self, error: urllib.error.HTTPError) -> None:
         if error.code == 404 and _code_of(error) == NOT_FOUND:
             return
         raise RunError(

@@ -13,9 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from ...schemas.errors import SecretError
-from ..splits import ReadBatch
+from ...schemas.record_columns import POSITION
+from ...transforms.plain_layouts import python_values
+from ..splits import ReadBatch, RejectedLine
 
-__all__ = ["Messages", "Offsets", "Part", "StreamSource", "Taken", "shared_parts"]
+__all__ = ["WRONG_TYPE", "Messages", "Offsets", "Part", "StreamSource", "Taken", "refused", "shared_parts"]
+
+WRONG_TYPE = "wrong_type"
 
 Offsets = Mapping[str, int]
 """By partition, the offset behind the last record of it that counts."""
@@ -110,6 +114,23 @@ class StreamSource(Protocol):
     def close(self) -> None:
         """Lets go of the source."""
         ...
+
+
+def refused(read: ReadBatch, reason: str) -> ReadBatch:
+    """Returns what was read without rows: they are records that nobody can use.
+
+    Args:
+        read: Rows, and what could not become one.
+        reason: Stable code, for the rows.
+    """
+    columns = {name: python_values(read.batch.column(name)) for name in read.batch.schema.names}
+    positions = columns.pop(POSITION)
+    records = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    lines = [
+        RejectedLine(position=position, reason=reason, raw=b"", parsed=record)
+        for position, record in zip(positions, records or [{}] * len(positions), strict=True)
+    ]
+    return ReadBatch(batch=read.batch.slice(0, 0), rejected=(*read.rejected, *lines))
 
 
 def shared_parts(starts: Offsets, waiting: Mapping[str, int], most: int | None = None) -> tuple[Part, ...]:

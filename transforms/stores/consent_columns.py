@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["ERASED", "GRANTED", "WITHDRAWN", "ConsentColumns", "reference_words"]
+__all__ = ["ERASED", "GRANTED", "WITHDRAWN", "ConsentColumns", "GrowingColumns", "reference_words"]
 
 WITHDRAWN, GRANTED, ERASED = 0, 1, 2
 """Codes of decisions."""
+
+SHARE, LEAST_UNSORTED = 32, 1_000
+"""Instants are sorted anew when more entries than this, and than such a share of the sorted ones, are not."""
+
+_ARRAYS = ("subjects", "purposes", "decisions", "effective_at")
 
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 
@@ -49,17 +53,6 @@ class ConsentColumns:
             names=(),
         )
 
-    @classmethod
-    def joined(cls, parts: Sequence[ConsentColumns]) -> ConsentColumns:
-        """Returns the entries of all parts, one after the other; the last part knows the most names."""
-        return cls(
-            subjects=np.concatenate([part.subjects for part in parts]),
-            purposes=np.concatenate([part.purposes for part in parts]),
-            decisions=np.concatenate([part.decisions for part in parts]),
-            effective_at=np.concatenate([part.effective_at for part in parts]),
-            names=parts[-1].names,
-        )
-
     def __len__(self) -> int:
         return len(self.decisions)
 
@@ -70,6 +63,16 @@ class ConsentColumns:
             purposes=self.purposes[:position],
             decisions=self.decisions[:position],
             effective_at=self.effective_at[:position],
+            names=self.names,
+        )
+
+    def behind(self, position: int) -> ConsentColumns:
+        """Returns the entries behind a position; nothing is copied."""
+        return ConsentColumns(
+            subjects=self.subjects[position:],
+            purposes=self.purposes[position:],
+            decisions=self.decisions[position:],
+            effective_at=self.effective_at[position:],
             names=self.names,
         )
 
@@ -84,7 +87,47 @@ class ConsentColumns:
         news = np.zeros(len(self), np.bool_)
         news[after:] = True
         news |= (self.effective_at > since) & (self.effective_at <= until)
-        return {bytes(each) for each in _unique_references(self.subjects[news])}
+        return _references(self.subjects[news])
+
+
+class GrowingColumns:
+    """The columns of a ledger as it grows; used under the ledger's lock.
+
+    A few new entries cost what they are, not what there is: arrays have room behind the last entry, and instants are
+    sorted anew only when the entries that are not have become a share of all. Columns once given out do not change.
+    """
+
+    def __init__(self) -> None:
+        self._room = self._columns = ConsentColumns.empty()
+        self._by_time = np.empty(0, np.int64)
+        self._times = np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def columns(self) -> ConsentColumns:
+        """Returns all entries; nothing is copied."""
+        return self._columns
+
+    def extend(self, part: ConsentColumns) -> None:
+        """Adds entries; their names are those of all so far, and new ones behind them."""
+        start, end = len(self), len(self) + len(part)
+        if end > len(self._room):
+            self._room = _with_room(self._columns, end + end // 2)
+        for name in _ARRAYS:
+            getattr(self._room, name)[start:end] = getattr(part, name)
+        self._columns = replace(self._room.upto(end), names=part.names)
+
+    def changed_subjects(self, *, after: int, since: int, until: int) -> set[bytes]:
+        """Returns what ``ConsentColumns.changed_subjects`` would, without looking at all entries."""
+        if len(self) - len(self._by_time) > max(LEAST_UNSORTED, len(self._by_time) // SHARE):
+            self._by_time = np.argsort(self._columns.effective_at, kind="stable")
+            self._times = self._columns.effective_at[self._by_time]
+        known = len(self._by_time)
+        first, last = np.searchsorted(self._times, (since, until), side="right").tolist()
+        subjects = self._columns.subjects
+        rest = self._columns.behind(known).changed_subjects(after=max(after - known, 0), since=since, until=until)
+        return rest | _references(subjects[self._by_time[first:last]]) | _references(subjects[after:known])
 
 
 def reference_words(refs: pa.FixedSizeBinaryArray) -> Words:
@@ -93,6 +136,14 @@ def reference_words(refs: pa.FixedSizeBinaryArray) -> Words:
     return data.astype(np.uint64).reshape(-1, 2)
 
 
-def _unique_references(words: Words) -> Iterator[bytes]:
+def _with_room(columns: ConsentColumns, size: int) -> ConsentColumns:
+    """Returns a copy with room for entries behind those that there are."""
+    room = {name: np.empty((size, *getattr(columns, name).shape[1:]), getattr(columns, name).dtype) for name in _ARRAYS}
+    for name, array in room.items():
+        array[: len(columns)] = getattr(columns, name)
+    return ConsentColumns(**room, names=columns.names)
+
+
+def _references(words: Words) -> set[bytes]:
     raw = np.ascontiguousarray(words.astype(">u8")).view("V16").ravel()
-    yield from np.unique(raw).tolist()
+    return {bytes(each) for each in np.unique(raw).tolist()}

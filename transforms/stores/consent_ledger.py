@@ -25,7 +25,7 @@ from ..crypto.cmac_columns import ColumnCmac
 from ..crypto.envelope import associated_data, open_sealed, seal
 from ..crypto.key_sets import VaultKeys
 from ..crypto.subject_references import subject_reference, subject_references
-from .consent_columns import ERASED, GRANTED, WITHDRAWN, ConsentColumns
+from .consent_columns import ERASED, GRANTED, WITHDRAWN, ConsentColumns, GrowingColumns
 from .consent_entry import TAG_BYTES, ConsentEntry, columns_of, tags_of
 from .consent_snapshot import ConsentSnapshot
 from .data_keys import DataKeys
@@ -36,6 +36,11 @@ __all__ = ["Appended", "ConsentLedger", "LedgerTable", "StoredEntry", "open_ledg
 
 STORE = "ledger"
 CHUNK = 20_000
+SHARE, LEAST_NEWER = 32, 1_000
+"""All entries are sorted anew when more than this, and than such a share of those sorted, are newer."""
+KEPT = 2
+"""Snapshots that are kept: that of a run, and the newest, by which the vault judges."""
+
 CODES = {Decision.WITHDRAWN: WITHDRAWN, Decision.GRANTED: GRANTED}
 DECISIONS = {code: decision for decision, code in CODES.items()}
 
@@ -117,10 +122,11 @@ class ConsentLedger:
         self._tags = ColumnCmac(keys.derive_root("consent-entry"))
         self._data_keys = data_keys
         self._lock = threading.RLock()
-        self._columns = ConsentColumns.empty()
+        self._columns = GrowingColumns()
         self._heads: dict[int, bytes] = {0: START}
         self._names: dict[bytes, int] = {}
-        self._snapshot: ConsentSnapshot | None = None
+        self._base = ConsentSnapshot(ConsentColumns.empty())
+        self._snapshots: dict[int, ConsentSnapshot] = {}
 
     def close(self) -> None:
         """Closes the store."""
@@ -186,9 +192,11 @@ class ConsentLedger:
             wanted = len(columns) if position is None else position
             if wanted > len(columns):
                 raise StoreError(f"ledger: has {len(columns)} entries, not {wanted}; restore the newest one")
-            if self._snapshot is None or self._snapshot.position != wanted:
-                self._snapshot = ConsentSnapshot(columns.upto(wanted))
-            return self._snapshot
+            if wanted not in self._snapshots:
+                if len(self._snapshots) == KEPT:
+                    del self._snapshots[next(iter(self._snapshots))]
+                self._snapshots[wanted] = self._new_snapshot(columns.upto(wanted))
+            return self._snapshots[wanted]
 
     def head(self, position: int) -> bytes | None:
         """Returns the link of the entry at a position that this process has read to; None where there is none."""
@@ -200,7 +208,8 @@ class ConsentLedger:
     def changed_subjects(self, *, after: int, since: int, until: int) -> set[bytes]:
         """Returns the subjects of entries after a position, and of those that took effect in (since, until]."""
         with self._lock:
-            return self._read().changed_subjects(after=after, since=since, until=until)
+            self._read()
+            return self._columns.changed_subjects(after=after, since=since, until=until)
 
     def events_of(self, subject: str) -> list[ConsentEvent]:
         """Returns the events of one subject in the order of recording; an erased subject's are unreadable.
@@ -232,14 +241,24 @@ class ConsentLedger:
         """Reads and checks what is new, and returns all columns."""
         self._still_there()
         count = len(self._columns)
-        parts, head = [self._columns], self._heads[count]
+        parts, head = [], self._heads[count]
         for rows in self._table.after(count):
             count, head = self._checked(rows, count, head)
             parts.append(columns_of([packed for _, packed, _ in rows if packed is not None], self._names))
-        if len(parts) > 1:
-            self._columns = ConsentColumns.joined(parts)
-            self._heads[count] = head
-        return self._columns
+        for part in parts:
+            self._columns.extend(part)
+        self._heads[count] = head
+        return self._columns.columns()
+
+    def _new_snapshot(self, columns: ConsentColumns) -> ConsentSnapshot:
+        """Returns the snapshot of some entries, built on the base where few are newer."""
+        newer = len(columns) - self._base.position
+        if newer < 0:
+            return ConsentSnapshot(columns)
+        if newer > max(LEAST_NEWER, self._base.position // SHARE):
+            self._base = ConsentSnapshot(columns)
+            return self._base
+        return ConsentSnapshot(columns, base=self._base)
 
     def _believed(self, position: int, packed: bytes, subject: bytes) -> ConsentEntry:
         """Returns the entry at a position, if it bears our tag and is of the subject."""

@@ -18,16 +18,18 @@ from consentry.pipelines.desk import open_stores
 from consentry.pipelines.scaffold import write_project
 from consentry.pipelines.streams import compaction
 from consentry.pipelines.streams.journal import Journal
-from consentry.pipelines.streams.json_messages import JsonMessages
 from consentry.pipelines.streams.message_source import MessageSource
 from consentry.pipelines.streams.output import StreamOutput
+from consentry.pipelines.streams.places import MessageFormat, ReaderOptions
 from consentry.pipelines.streams.run import StreamOptions, run_stream
 from consentry.pipelines.streams.status import stream_status
 from consentry.pipelines.streams.stream import EpochReport
 from consentry.pipelines.verify import verify_output
 from consentry.schemas.errors import ConfigError, PrivacyError, RecordsGoneError
+from consentry.schemas.policy_file import read_policy
 from consentry.schemas.project import Project, read_project
 from consentry.transforms.crypto.key_sets import PublicKeys
+from consentry.transforms.protection_plan import dataset_of
 from oracles.list_topic import ListTopic
 
 NOW = 1_793_000_000_000_000
@@ -77,7 +79,7 @@ class Shop:
         run_stream(
             self.project,
             StreamOptions(dataset="orders", out=str(self.out), patient=False, **options),
-            source=MessageSource(self.orders, JsonMessages),
+            source=self.source(),
             consents=self.consents,
             observer=seen,
             stop=threading.Event(),
@@ -85,6 +87,10 @@ class Shop:
             clock=lambda: self.now,
         )
         return seen
+
+    def source(self) -> MessageSource:
+        dataset = dataset_of(read_policy(self.project.policy), "orders")
+        return MessageSource(self.orders, ReaderOptions(MessageFormat.JSON).maker(dataset))
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows that readers find, by order id."""
@@ -202,6 +208,19 @@ def test_an_output_of_another_stream_is_refused(shop: Shop) -> None:
     shop.orders = ListTopic("others", 2)
     with pytest.raises(ConfigError, match="--from: this output belongs to 'kafka:orders'"):
         shop.stream()
+
+
+def test_a_policy_that_treats_a_field_otherwise_needs_a_new_output(shop: Shop) -> None:
+    put_orders(shop, 1)
+    shop.stream()
+    text = shop.project.policy.read_text()
+    shop.project.policy.write_text(text.replace("customer.email: email", "customer.email: redact"))
+    with pytest.raises(
+        ConfigError, match=r"fields\.customer\.email: this output belongs to 'email tokenize email email'"
+    ):
+        shop.stream()
+    shop.project.policy.write_text(text.replace("order_id: keep", "order_id: keep\n      channel: keep"))
+    shop.stream()
 
 
 # ---- crashes
@@ -359,6 +378,20 @@ def test_undeclared_fields_are_counted_and_left_out(shop: Shop) -> None:
     assert shop.verified()
 
 
+def test_subject_and_event_time_are_text_whatever_comes_first(shop: Shop) -> None:
+    shop.orders.put(
+        {**order(0), "placed_at": 1_767_225_600, "customer": {"id": 7}}, {**order(1), "customer": {"id": 7.5}}
+    )
+    put_orders(shop, 2, first=2)
+    shop.orders.put({**order(4), "customer": {"id": 7}})
+    shop.stream()
+    assert [(reason, position) for _, reason, _, position in shop.letters()] == [
+        ("event_time_invalid", 0),
+        ("wrong_type", 1),
+    ]
+    assert [row["order_id"] for row in shop.rows()] == ["o-00002", "o-00003", "o-00004"]
+
+
 def test_what_contradicts_a_known_field_is_sealed(shop: Shop) -> None:
     put_orders(shop, 2)
     shop.stream()
@@ -454,7 +487,7 @@ def test_a_broker_that_is_gone_is_waited_for(shop: Shop, monkeypatch: pytest.Mon
     run_stream(
         shop.project,
         StreamOptions(dataset="orders", out=str(shop.out)),
-        source=MessageSource(shop.orders, JsonMessages),
+        source=shop.source(),
         consents=None,
         observer=seen,
         stop=threading.Event(),
@@ -474,7 +507,7 @@ def test_what_waiting_does_not_help_ends_the_stream(shop: Shop) -> None:
             run_stream(
                 shop.project,
                 StreamOptions(dataset="orders", out=str(shop.out)),
-                source=MessageSource(shop.orders, JsonMessages),
+                source=shop.source(),
                 consents=None,
                 observer=Seen(),
                 stop=threading.Event(),
