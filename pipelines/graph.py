@@ -16,12 +16,11 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
 from ..transforms.consent_decision import Decide
 from ..transforms.failures import guarded
-from ..transforms.outputs import TALLY, StageOutputs, refusals, stage_outputs
+from ..transforms.outputs import StageOutputs, counted, refusals, stage_outputs
 from ..transforms.protection import Protect
 from ..transforms.stage import SharedStage, StageFn
 from ..transforms.tally import Tally
@@ -134,7 +133,7 @@ class _ReadFn(StageFn):
     def process(self, element: Split) -> Iterator[Any]:
         for read in read_split(element, self._input_schema):
             records = read.batch.num_rows + len(read.rejected)
-            yield TaggedOutput(TALLY, Tally({READ: records}))
+            yield counted(Tally({READ: records}))
             if read.rejected:
                 yield from refusals(self.stage.sealer.seal_lines(read.rejected, source_of(read.batch.schema)))
             if read.batch.num_rows:

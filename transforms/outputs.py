@@ -9,16 +9,20 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from . import arrow_coder  # noqa: F401 - registers how batches are encoded
 from .tally import Tally
 
-__all__ = ["DEAD_LETTERS", "ROWS", "TALLY", "StageOutputs", "refusals", "stage_outputs"]
+__all__ = ["DEAD_LETTERS", "ROWS", "TALLY", "StageOutputs", "counted", "refusals", "stage_outputs"]
 
 ROWS = "rows"
 DEAD_LETTERS = "dead_letters"
 TALLY = "tally"
+NAMESPACE = "consentry"
+METERED = frozenset({"in", "rows", "rejected", "vault"})
+"""Kinds of counts whose keys are stable codes."""
 
 
 class StageOutputs(NamedTuple):
@@ -46,10 +50,21 @@ def stage_outputs(batches: beam.PCollection[pa.RecordBatch], label: str, step: b
     return StageOutputs(rows=found[ROWS], dead_letters=letters, tally=found[TALLY])
 
 
+def counted(tally: Tally) -> TaggedOutput:
+    """Returns a tally as a stage's output, and adds it to Beam's own metrics, for whoever watches the runner.
+
+    Counts by field are left out: there may be many, and their names are the customer's.
+    """
+    for (kind, *rest), count in tally.counts.items():
+        if kind in METERED:
+            Metrics.counter(NAMESPACE, ".".join((kind, *rest))).inc(count)
+    return TaggedOutput(TALLY, tally)
+
+
 def refusals(letters: pa.RecordBatch) -> Iterator[Any]:
     """Yields sealed dead letters, and their count by stage and reason."""
     if letters.num_rows:
         reasons = zip(letters["stage"].to_pylist(), letters["reason"].to_pylist(), strict=True)
         counts: Counter[tuple[str, ...]] = Counter(("rejected", stage, reason) for stage, reason in reasons)
         yield TaggedOutput(DEAD_LETTERS, letters)
-        yield TaggedOutput(TALLY, Tally(dict(counts)))
+        yield counted(Tally(dict(counts)))

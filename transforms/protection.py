@@ -15,7 +15,6 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from apache_beam.pvalue import TaggedOutput
 
 from ..schemas.dataset import FieldPath
 from ..schemas.info_types import (
@@ -27,7 +26,7 @@ from .dead_letters import Rejected
 from .detectors.recognizers import Recognizer
 from .failures import guarded
 from .nested_columns import numpy_bools, open_list, open_struct
-from .outputs import TALLY, StageOutputs, refusals, stage_outputs
+from .outputs import StageOutputs, counted, refusals, stage_outputs
 from .plain_layouts import plain_batch
 from .protection_plan import ProtectionPlan, leaves, told_path
 from .stage import StageFn, StageOpener
@@ -214,7 +213,7 @@ class _ProtectFn(StageFn):
         )
         if protected.rejected is not None:
             yield from refusals(stage.sealer.seal_rejected(protected.rejected))
-        yield TaggedOutput(TALLY, protected.tally)
+        yield counted(protected.tally)
         if protected.candidates:
             self._waiting.add(protected.batch, protected.candidates, timestamp, (window,))
         elif protected.batch.num_rows:

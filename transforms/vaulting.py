@@ -16,7 +16,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from ..schemas.errors import SecretError
-from .outputs import TALLY
+from .outputs import TALLY, counted
 from .stage import Stage
 from .stores.vault import Candidates
 
@@ -66,7 +66,7 @@ class WaitingBatches:
         kept = self._stage.keep(self._candidates)
         batches = self._batches
         self._batches, self._candidates, self._rows, self._bytes = [], [], 0, 0
-        yield TaggedOutput(TALLY, batches[0].with_value(kept))
+        yield TaggedOutput(TALLY, batches[0].with_value(counted(kept).value))
         yield from batches
 
     def __repr__(self) -> str:

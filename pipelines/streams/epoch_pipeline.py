@@ -21,7 +21,6 @@ from typing import Any, NamedTuple, NoReturn
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
-from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
 from ...schemas.dataset import FieldPath
@@ -29,7 +28,7 @@ from ...schemas.dead_letter import DEAD_LETTER_SCHEMA
 from ...schemas.errors import ConfigError, SecretError
 from ...transforms.consent_decision import Decide
 from ...transforms.failures import guarded
-from ...transforms.outputs import TALLY, StageOutputs, refusals, stage_outputs
+from ...transforms.outputs import StageOutputs, counted, refusals, stage_outputs
 from ...transforms.protection import Protect
 from ...transforms.protection_plan import check_dataset_columns
 from ...transforms.stage import SharedStage, Stage
@@ -189,7 +188,7 @@ class _ReadFn(_WorkFn):
         for read in map(self._usable, chain.from_iterable(work.source.read(*lane) for lane in lanes)):
             records = read.batch.num_rows + len(read.rejected)
             raw = read.batch.nbytes + sum(len(line.raw) for line in read.rejected)
-            yield TaggedOutput(TALLY, Tally({READ: records, READ_BYTES: raw}))
+            yield counted(Tally({READ: records, READ_BYTES: raw}))
             if read.rejected:
                 yield from refusals(sealer.seal_lines(read.rejected, source_of(read.batch.schema)))
             if read.batch.num_rows:
