@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConsentState",
     "LedgerReport",
+    "consent_event",
     "consent_state",
     "import_consents",
     "read_consents",
@@ -98,7 +99,7 @@ def read_consents(path: Path, policy: Policy) -> list[ConsentEvent]:
     faults: list[str] = []
     for line, record in consent_records(path):
         try:
-            events.append(_event(record, policy.purposes))
+            events.append(consent_event(record, policy.purposes))
         except FaultyError as fault:
             faults.append(f"{path}:{line}: {fault}")
     if faults:
@@ -130,6 +131,42 @@ def record_consents(
         appended = stores.ledger.append(events, now=now)
         stores.vault.follow(stores.ledger, distribution_rules(policy), now)
     return appended
+
+
+def consent_event(record: Mapping[str, Any] | FaultyError, purposes: Mapping[str, object]) -> ConsentEvent:
+    """Returns the event of one record.
+
+    Args:
+        record: As ``consent_records`` gives it.
+        purposes: Those of the policy.
+
+    Raises:
+        FaultyError: It is none.
+    """
+    if isinstance(record, FaultyError):
+        raise record
+    unknown = sorted(str(key) for key in record.keys() - FIELDS)
+    if unknown:
+        raise FaultyError(f"event: unknown fields; write only {', '.join(sorted(FIELDS))}", "unknown_field")
+    for field in REQUIRED:
+        value = record.get(field)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise FaultyError(f"{field}: is missing; every event needs {', '.join(REQUIRED)}", "missing_field")
+    purpose = _text(record, "purpose")
+    if purpose not in purposes:
+        raise FaultyError(f"purpose: {_unknown_purpose(purpose, purposes)}", "unknown_purpose")
+    if record["decision"] not in tuple(Decision):
+        raise FaultyError("decision: unknown; write granted or withdrawn", "unknown_decision")
+    recorded = record.get("recorded_at")
+    return ConsentEvent(
+        subject=_text(record, "subject"),
+        purpose=purpose,
+        decision=Decision(record["decision"]),
+        effective_at=_instant(record["effective_at"], "effective_at"),
+        recorded_at=None if recorded is None else _instant(recorded, "recorded_at"),
+        source=_text(record, "source"),
+        evidence=None if record.get("evidence") is None else _text(record, "evidence"),
+    )
 
 
 def consent_state(project: Project, subject: str, *, at: int) -> ConsentState:
@@ -194,39 +231,12 @@ def verify_ledger(project: Project, *, now: int) -> LedgerReport:
     return LedgerReport(ok=True, detail=detail, entries=checked.entries, head=head)
 
 
-def _event(record: Mapping[str, Any] | FaultyError, purposes: Mapping[str, object]) -> ConsentEvent:
-    if isinstance(record, FaultyError):
-        raise record
-    unknown = sorted(str(key) for key in record.keys() - FIELDS)
-    if unknown:
-        raise FaultyError(f"event: unknown fields; write only {', '.join(sorted(FIELDS))}")
-    for field in REQUIRED:
-        value = record.get(field)
-        if value is None or (isinstance(value, str) and not value.strip()):
-            raise FaultyError(f"{field}: is missing; every event needs {', '.join(REQUIRED)}")
-    purpose = _text(record, "purpose")
-    if purpose not in purposes:
-        raise FaultyError(f"purpose: {_unknown_purpose(purpose, purposes)}")
-    if record["decision"] not in tuple(Decision):
-        raise FaultyError("decision: unknown; write granted or withdrawn")
-    recorded = record.get("recorded_at")
-    return ConsentEvent(
-        subject=_text(record, "subject"),
-        purpose=purpose,
-        decision=Decision(record["decision"]),
-        effective_at=_instant(record["effective_at"], "effective_at"),
-        recorded_at=None if recorded is None else _instant(recorded, "recorded_at"),
-        source=_text(record, "source"),
-        evidence=None if record.get("evidence") is None else _text(record, "evidence"),
-    )
-
-
 def _text(record: Mapping[str, Any], field: str) -> str:
     value = record[field]
     if isinstance(value, int) and not isinstance(value, bool) and field == "subject":
         return str(value)
     if not isinstance(value, str):
-        raise FaultyError(f"{field}: is not text; write it in quotes")
+        raise FaultyError(f"{field}: is not text; write it in quotes", "wrong_type")
     return value
 
 
@@ -237,7 +247,8 @@ def _instant(value: Any, field: str) -> int:
     try:
         return parse_instant(value)
     except (ValueError, TypeError, AttributeError):
-        raise FaultyError(f"{field}: no instant with an offset; write it as 2026-03-01T09:00:00Z") from None
+        fault = f"{field}: no instant with an offset; write it as 2026-03-01T09:00:00Z"
+        raise FaultyError(fault, "instant_invalid") from None
 
 
 def _unknown_purpose(purpose: str, purposes: Iterable[str]) -> str:

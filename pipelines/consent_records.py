@@ -17,14 +17,26 @@ import orjson
 
 from ..schemas.errors import InputError
 
-__all__ = ["FIELDS", "REQUIRED", "FaultyError", "consent_records"]
+__all__ = ["FIELDS", "REQUIRED", "FaultyError", "consent_record", "consent_records"]
 
 REQUIRED = ("subject", "purpose", "decision", "effective_at", "source")
 FIELDS = {*REQUIRED, "recorded_at", "evidence"}
+NOT_AN_OBJECT = "event: not a JSON object; write one event on each line"
 
 
 class FaultyError(Exception):
-    """One faulty event; the text names field, rule and hint, and no value."""
+    """One faulty event; the text names field, rule and hint, and no value.
+
+    Attributes:
+        reason: Stable code, as dead letters carry it.
+    """
+
+    def __init__(self, text: str, reason: str = "invalid_event") -> None:
+        super().__init__(text, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def consent_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | FaultyError]]:
@@ -56,16 +68,17 @@ def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | FaultyErro
         for number, line in enumerate(file, start=1):
             text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if text.strip():
-                yield number, _json_record(text)
+                yield number, consent_record(text)
 
 
-def _json_record(text: bytes) -> dict[str, Any] | FaultyError:
+def consent_record(text: bytes) -> dict[str, Any] | FaultyError:
+    """Returns the record that is written in one line or message, or what is wrong with it."""
     try:
         record = orjson.loads(text)
     except orjson.JSONDecodeError:
-        record = None
+        return FaultyError(NOT_AN_OBJECT, "invalid_json")
     if not isinstance(record, dict):
-        return FaultyError("event: not a JSON object; write one event on each line")
+        return FaultyError(NOT_AN_OBJECT, "not_an_object")
     # A name that stands twice brings two quotes that the record does not show; only then a slow look is worth it.
     strings = len(record) + sum(isinstance(value, str) for value in record.values())
     if text.count(b'"') > 2 * strings:
@@ -73,13 +86,15 @@ def _json_record(text: bytes) -> dict[str, Any] | FaultyError:
             json.loads(text, object_pairs_hook=_once)
         except FaultyError as fault:
             return fault
+        except (RecursionError, ValueError):  # deeper, or with longer numbers, than Python reads
+            return FaultyError(NOT_AN_OBJECT, "invalid_json")
     return record
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
-        raise FaultyError("event: names a field twice; write each field once")
+        raise FaultyError("event: names a field twice; write each field once", "duplicate_key")
     return record
 
 

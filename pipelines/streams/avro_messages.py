@@ -12,13 +12,14 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 from fastavro import schemaless_reader
 
-from ...schemas.errors import InputError, SecretError
+from ...schemas.errors import ConfigError, InputError, SecretError
 from ...schemas.record_columns import POSITION, RESERVED_PREFIX
 from ..json_records import JsonFault
 from ..splits import ReadBatch, RejectedLine
@@ -28,7 +29,7 @@ from .schema_registry import SchemaRegistry
 from .sources import Messages
 from .stream_columns import cells_limit, grown, plain_columns, stream_batch
 
-__all__ = ["AvroFault", "AvroMessages"]
+__all__ = ["AvroFault", "AvroMessages", "avro_reader_maker"]
 
 MAGIC = 0
 HEADER = 5
@@ -43,6 +44,36 @@ class AvroFault(StrEnum):
     WRONG_TYPE = JsonFault.WRONG_TYPE.value
     OUT_OF_RANGE = JsonFault.OUT_OF_RANGE.value
     TOO_MANY_FIELDS = JsonFault.TOO_MANY_FIELDS.value
+
+
+def avro_reader_maker(schema: Path | None, registry: str | None) -> Callable[[pa.Schema], AvroMessages]:
+    """Returns what makes readers that know some columns; they share what is fetched.
+
+    Args:
+        schema: File (``.avsc``) of the writer's schema of messages without a header.
+        registry: URL of the schema registry of messages with one.
+
+    Raises:
+        ConfigError: The file cannot be read or makes no columns, or the URL is none.
+    """
+    given = None if schema is None else _read_schema(schema)
+    shared = None if registry is None else SchemaRegistry(registry)
+    return lambda columns: AvroMessages(given, shared, columns)
+
+
+def _read_schema(path: Path) -> Any:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        AvroSchema(found)
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+    except UnsupportedSchemaError as error:
+        problem = str(error)
+    except (ValueError, RecursionError):
+        problem = "is no JSON"
+    else:
+        return found
+    raise ConfigError(f"{path.name}: {problem}; name a file with the Avro schema of the messages")
 
 
 class AvroMessages:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -18,7 +19,7 @@ import fastavro
 import numpy as np
 import pyarrow as pa
 import pytest
-from consentry.pipelines.streams.avro_messages import AvroMessages
+from consentry.pipelines.streams.avro_messages import AvroMessages, avro_reader_maker
 from consentry.pipelines.streams.schema_registry import SchemaRegistry
 from consentry.pipelines.streams.sources import Messages
 from consentry.schemas.errors import ConfigError, InputError, RunError, SecretError
@@ -414,3 +415,31 @@ def test_a_registry_tells_no_password_and_makes_no_copies() -> None:
     assert repr(registry) == "SchemaRegistry('https://host:8081/base')"
     with pytest.raises(SecretError):
         pickle.dumps(registry)
+
+
+def test_readers_are_made_of_a_file_and_share_what_is_fetched(registry: Registry, tmp_path: Path) -> None:
+    registry.add(1, ORDER)
+    path = tmp_path / "order.avsc"
+    path.write_text(json.dumps(ORDER))
+    make = avro_reader_maker(path, registry.url)
+    for _ in range(2):
+        rows, _ = read(make(NONE), messages(payload(ORDER, TEA, 1), payload(ORDER, BARE)))
+        assert rows == {0: TEA, 1: BARE}
+    assert len(registry.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, r"cannot be read \(No such file"),
+        ("{", "is no JSON"),
+        ("[" * 99_999, "is no JSON"),
+        ('"int"', "no record"),
+    ],
+)
+def test_a_file_that_is_no_schema_is_refused(tmp_path: Path, text: str | None, problem: str) -> None:
+    path = tmp_path / "order.avsc"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"^order\.avsc: .*{problem}"):
+        avro_reader_maker(path, None)

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from consentry.schemas.info_types import Basis
-from consentry.transforms.stores.consent_columns import ERASED, GRANTED, WITHDRAWN, ConsentColumns
+from consentry.transforms.stores import consent_columns, consent_ledger
+from consentry.transforms.stores.consent_columns import ERASED, GRANTED, WITHDRAWN, ConsentColumns, GrowingColumns
 from consentry.transforms.stores.consent_snapshot import NOBODY, STRANGER, ConsentSnapshot
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -253,3 +254,66 @@ def test_subjects_with_news_are_those_of_new_entries_and_of_entries_that_took_ef
         entry for entry in history if since < (entry.effective_at if isinstance(entry, Said) else 5) <= until
     ]
     assert found == {words[entry.subject] for entry in news}
+
+
+# ---- layers
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(ENTRIES, max_size=14), st.integers(0, 14))
+@example([said("granted", 1), said("withdrawn", 1)], 1)
+@example([said("withdrawn", 1), said("granted", 1)], 1)
+@example([said("granted", DAY), said("withdrawn", 1)], 1)
+@example([said("withdrawn", 1, subject="bob"), said("granted", DAY), Erased("bob")], 2)
+@example([Erased("ana"), said("granted", 1)], 1)
+def test_a_snapshot_that_builds_on_another_answers_as_one_of_all_entries(history: list[Entry], size: int) -> None:
+    for words in (ALIKE, ENDS):
+        everything = columns(history, words)
+        base = ConsentSnapshot(everything.upto(size))
+        assert_as_the_oracle(ConsentSnapshot(everything, base=base), history, words)
+        assert_as_the_oracle(base, history[:size], words)
+
+
+@pytest.mark.parametrize(("share", "least"), [(2, 0), (1, 3), (32, 1_000)])
+@settings(deadline=None, max_examples=15)
+@given(st.lists(st.tuples(st.lists(ENTRIES, max_size=4), st.lists(st.floats(0, 1), max_size=2)), max_size=6))
+def test_a_ledger_that_grows_answers_at_any_position_what_the_oracle_says(
+    new_place: NewPlace, share: int, least: int, portions: list[tuple[list[Entry], list[float]]]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, new_place() as place:
+        patch.setattr(consent_ledger, "SHARE", share)
+        patch.setattr(consent_ledger, "LEAST_NEWER", least)
+        words = {subject: place.reference(subject) for subject in ASKED if subject is not None}
+        ledger, offered = place.ledger(), []
+        for entries, places in portions:
+            append(place, ledger, entries)
+            history = without_repeats(offered := [*offered, *entries])
+            for position in [len(history), *(int(part * len(history)) for part in places), len(history)]:
+                snapshot = ledger.snapshot(position)
+                assert snapshot.position == position
+                assert_as_the_oracle(snapshot, history[:position], words)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    portions=st.lists(st.lists(ENTRIES, max_size=5), max_size=6), after=st.integers(0, 20),
+    since=st.sampled_from(INSTANTS), until=st.sampled_from(INSTANTS), least=st.sampled_from([0, 3, 1_000]),
+)  # fmt: skip
+def test_columns_that_grow_know_the_news_and_change_nothing_that_was_given_out(
+    portions: list[list[Entry]], after: int, since: int, until: int, least: int
+) -> None:
+    words = {subject: subject.encode().ljust(16, b".") for subject in SUBJECTS}
+    history = [entry for portion in portions for entry in portion]
+    everything, growing = columns(history, words), GrowingColumns()
+    given_out: list[ConsentColumns] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(consent_columns, "LEAST_UNSORTED", least)
+        for portion in portions:
+            end = len(growing) + len(portion)
+            growing.extend(everything.upto(end).behind(len(growing)))
+            given_out.append(growing.columns())
+            wanted = everything.upto(end).changed_subjects(after=after, since=since, until=until)
+            assert growing.changed_subjects(after=after, since=since, until=until) == wanted
+    for each in given_out:
+        for name in ("subjects", "purposes", "decisions", "effective_at"):
+            assert np.array_equal(getattr(each, name), getattr(everything.upto(len(each)), name))
