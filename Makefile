@@ -7,11 +7,13 @@ ROOMS := schemas transforms pipelines
 # xdist workers; tests start real servers and pipelines of their own, so no more than the cores.
 WORKERS ?= auto
 
-.PHONY: help env demo test check bench ns clean
+.PHONY: help env demo demo-stream test soak check bench ns clean
 
 help:
 	@echo "make demo    protects examples/orders with the real command line and shows what happened"
+	@echo "make demo-stream  streams orders over a broker, kills the stream twice, shows the books"
 	@echo "make test    runs every test"
+	@echo "make soak    runs the long tests of streams: 200 kills, 100,000 histories (hours)"
 	@echo "make check   lint, format, types, doctests, layering"
 	@echo "make bench   prints every figure of docs/benchmarks.md (minutes)"
 
@@ -30,8 +32,14 @@ ns:
 demo: env
 	@$(BIN)/python examples/demo.py
 
+demo-stream: env
+	@$(BIN)/python examples/demo_stream.py
+
 test: env
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+soak: env
+	CONSENTRY_SOAK=1 $(BIN)/python -m pytest -n 0 tests/pipelines/streams
 
 check: env ns
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.metrics import Metrics
+from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from . import arrow_coder  # noqa: F401 - registers how batches are encoded
@@ -50,7 +50,7 @@ def stage_outputs(batches: beam.PCollection[pa.RecordBatch], label: str, step: b
     return StageOutputs(rows=found[ROWS], dead_letters=letters, tally=found[TALLY])
 
 
-def counted(tally: Tally) -> TaggedOutput:
+def counted(tally: Tally) -> Any:
     """Returns a tally as a stage's output, and adds it to Beam's own metrics, for whoever watches the runner.
 
     Counts by field are left out: there may be many, and their names are the customer's.

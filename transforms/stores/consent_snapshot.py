@@ -36,7 +36,7 @@ class ConsentSnapshot:
 
     Args:
         columns: The ledger's entries up to the position.
-        base: A snapshot of the first of these entries, itself without a base; None: all are sorted anew.
+        base: A snapshot of the first of these entries, whose old layer is shared; None: all are sorted anew.
     """
 
     def __init__(self, columns: ConsentColumns, *, base: ConsentSnapshot | None = None) -> None:
@@ -44,7 +44,7 @@ class ConsentSnapshot:
         if base is None:
             self._old, self._new = _Layer(columns), _Layer(ConsentColumns.empty())
         else:
-            self._old, self._new = base._old, _Layer(columns.behind(base.position))
+            self._old, self._new = base._old, _Layer(columns.behind(base._old.entries))
         self._place_in_old = np.append(self._old.find(self._new.words.T), STRANGER)
 
     def locate(self, refs: pa.FixedSizeBinaryArray) -> Rows:
@@ -130,12 +130,14 @@ class _Layer:
         columns: The entries.
 
     Attributes:
+        entries: How many there are.
         words: ``uint64 (2, subjects)``: references, sorted.
-        subjects: How many there are.
+        subjects: How many subjects there are.
         erased: ``(subjects + 1,)``; the last one is a stranger.
     """
 
     def __init__(self, columns: ConsentColumns) -> None:
+        self.entries = len(columns)
         order = np.lexsort((columns.subjects[:, 1], columns.subjects[:, 0]))
         words = columns.subjects[order]
         first = np.ones(len(words), np.bool_)

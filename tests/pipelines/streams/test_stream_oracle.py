@@ -25,7 +25,7 @@ from oracles.store_place import event_of
 from oracles.stream_oracle import DAY, START, Arrivals, Fate, Order, Rules, StreamModel, random_arrivals
 
 SOAK = os.environ.get("CONSENTRY_SOAK") == "1"
-HISTORIES, SUBJECTS = (100, 1000) if SOAK else (6, 150)
+HISTORIES, SUBJECTS = (100, 1000) if SOAK else (12, 250)
 BASES = {"delivery": "contract", "support": "consent", "news": "consent", "analytics": "legitimate_interest"}
 WHOLE = Rules(BASES, None, {"customer": ["analytics"], "card": ["support", "analytics"]}, ["news", "support"])
 STRICT = Rules(BASES, ["support", "analytics"], {"customer": ["news"], "card": ["support", "news"]}, ["support"])

@@ -270,7 +270,9 @@ def test_a_snapshot_that_builds_on_another_answers_as_one_of_all_entries(history
     for words in (ALIKE, ENDS):
         everything = columns(history, words)
         base = ConsentSnapshot(everything.upto(size))
-        assert_as_the_oracle(ConsentSnapshot(everything, base=base), history, words)
+        between = ConsentSnapshot(everything.upto((size + len(history) + 1) // 2), base=base)
+        for each in (base, between):
+            assert_as_the_oracle(ConsentSnapshot(everything, base=each), history, words)
         assert_as_the_oracle(base, history[:size], words)
 
 
