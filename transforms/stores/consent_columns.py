@@ -1,6 +1,7 @@
 """Consent entries as columns: what decisions need of them, without what is sealed.
 
-Some 60 bytes for each entry, with room for new ones and an index by time, so that a ledger of millions of events is a few hundred megabytes at most.
+Some 60 bytes for each entry, with room for new ones and an index by time, so that a ledger of millions of events is a
+few hundred megabytes at most.
 """
 
 from __future__ import annotations
