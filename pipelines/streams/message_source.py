@@ -12,7 +12,7 @@ from ..column_types import joint_schema
 from ..splits import ReadBatch
 from .sources import Messages, Offsets, Part, Taken, shared_parts
 
-__all__ = ["MessageReader", "MessageSource", "MessageTopic"]
+__all__ = ["MessageReader", "MessageSource", "MessageTopic", "Unread"]
 
 
 class MessageTopic(Protocol):
@@ -27,8 +27,12 @@ class MessageTopic(Protocol):
         """Returns where to begin."""
         ...
 
-    def ends(self) -> Offsets:
-        """Returns the offsets behind the newest messages."""
+    def ends(self, done: Offsets) -> Offsets:
+        """Returns the offsets behind the newest messages.
+
+        Args:
+            done: Where reading goes on, for topics that read ahead; a partition that is not in it is new.
+        """
         ...
 
     def messages(self, lane: int, parts: Sequence[Part]) -> Iterator[Messages]:
@@ -57,6 +61,35 @@ class MessageReader(Protocol):
         ...
 
 
+class Unread:
+    """What of a topic is still to be read.
+
+    Args:
+        topic: Open.
+    """
+
+    def __init__(self, topic: MessageTopic) -> None:
+        self._topic = topic
+        self._first: Offsets | None = None
+
+    def take(self, done: Offsets, most: int | None = None) -> Taken:
+        """Returns the next messages of all partitions, of each its share, and how many are left.
+
+        Args:
+            done: What is processed, by partition.
+            most: Messages altogether; None: all.
+        """
+        if self._first is None:
+            self._first = self._topic.first()
+        ends = self._topic.ends({**self._first, **done})
+        if not ends.keys() <= {**self._first, **done}.keys():
+            self._first = {**dict.fromkeys(ends, 0), **self._topic.first()}
+        starts = {**self._first, **done}
+        waiting = {partition: end - starts[partition] for partition, end in ends.items()}
+        parts = shared_parts(starts, waiting, most)
+        return Taken(parts, sum(waiting.values()) - sum(part.end - part.start for part in parts))
+
+
 class MessageSource:
     """A ``StreamSource`` over a topic.
 
@@ -70,7 +103,7 @@ class MessageSource:
         self._make = reader
         self._columns = pa.schema([])
         self._readers: dict[int, MessageReader] = {}
-        self._first: Offsets = {}
+        self._unread = Unread(topic)
 
     @property
     def name(self) -> str:
@@ -97,14 +130,7 @@ class MessageSource:
 
     def take(self, done: Offsets, most: int) -> Taken:
         """Returns the next messages of all partitions, of each its share."""
-        ends = self._topic.ends()
-        if not ends.keys() <= done.keys():
-            if not ends.keys() <= self._first.keys():
-                self._first = {**dict.fromkeys(ends, 0), **self._topic.first()}
-            done = {**self._first, **done}
-        waiting = {partition: end - done[partition] for partition, end in ends.items()}
-        parts = shared_parts(done, waiting, most)
-        return Taken(parts, sum(waiting.values()) - sum(part.end - part.start for part in parts))
+        return self._unread.take(done, most)
 
     def read(self, lane: int, parts: Sequence[Part]) -> Iterator[ReadBatch]:
         """Yields the records of some parts, and what could not become one."""

@@ -31,6 +31,8 @@ from .stream_manifest import StreamState
 __all__ = ["Observer", "StreamOptions", "run_stream"]
 
 IDLE_SECONDS = 0.02
+IDLE_ENOUGH = 0.5
+"""Seconds without anything new after which nothing is left, for what is on its way takes some."""
 SWEEP_SECONDS = 60.0
 EPOCHS_BETWEEN_MERGES = 32
 """Where a stream is never idle."""
@@ -143,7 +145,7 @@ class _Loop:
 
     def run(self, until_idle: bool) -> None:
         sizes = EpochSizes(latency=self.options.latency, memory=self.options.memory)
-        recovered = False
+        recovered, idle = False, 0.0
         while not self.stop.is_set():
             try:
                 self._sweep()
@@ -155,11 +157,13 @@ class _Loop:
                 continue
             self.pause = FIRST_PAUSE
             if report is not None:
+                idle = 0.0
                 self._noted(report, sizes)
                 if report.account.number % EPOCHS_BETWEEN_MERGES == 0:
                     self.stream.compact()
             elif recovered and not self.stream.compact():
-                if until_idle:
+                idle += IDLE_SECONDS
+                if until_idle and idle >= IDLE_ENOUGH:
                     return
                 self.stop.wait(IDLE_SECONDS)
             recovered = True

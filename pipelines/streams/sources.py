@@ -5,6 +5,7 @@ A source does not know what was processed. The journal of a stream does, and ask
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn, Protocol
@@ -17,7 +18,7 @@ from ...schemas.record_columns import POSITION
 from ...transforms.plain_layouts import python_values
 from ..splits import ReadBatch, RejectedLine
 
-__all__ = ["WRONG_TYPE", "Messages", "Offsets", "Part", "StreamSource", "Taken", "refused", "shared_parts"]
+__all__ = ["WRONG_TYPE", "Messages", "Offsets", "Part", "StreamSource", "Taken", "lane_of", "refused", "shared_parts"]
 
 WRONG_TYPE = "wrong_type"
 
@@ -114,6 +115,11 @@ class StreamSource(Protocol):
     def close(self) -> None:
         """Lets go of the source."""
         ...
+
+
+def lane_of(partition: str, lanes: int) -> int:
+    """Returns the lane that a partition is read in, the same one each time."""
+    return zlib.crc32(partition.encode()) % lanes
 
 
 def refused(read: ReadBatch, reason: str) -> ReadBatch:

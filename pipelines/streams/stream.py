@@ -9,7 +9,6 @@ is: when consents arrive, with every write, and before every publication.
 from __future__ import annotations
 
 import time
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,9 +32,9 @@ from .declared_columns import declared_columns
 from .epoch_pipeline import EpochPipeline, EpochWork, Lane
 from .epochs import Epoch, EpochAccount, EpochState, ends_of
 from .journal import Journal, Merge, Topic
-from .message_source import MessageTopic
+from .message_source import MessageTopic, Unread
 from .output import StreamOutput
-from .sources import Part, StreamSource, shared_parts
+from .sources import Part, StreamSource, lane_of
 from .stream_manifest import PURGED, StreamState, stream_manifest
 
 __all__ = ["EpochReport", "Stream"]
@@ -93,6 +92,7 @@ class Stream:
         self._state = state
         self._source = source
         self._consents = consents
+        self._new_consents = None if consents is None else Unread(consents)
         self._journal = journal
         self._output = output
         self._keys = keys
@@ -179,12 +179,10 @@ class Stream:
 
     def _taken_consents(self) -> tuple[Part, ...]:
         """Appends new consents to the ledger, and returns the parts that hold faulty ones, for the epoch to seal."""
-        if self._consents is None:
+        if self._consents is None or self._new_consents is None:
             self._follow()
             return ()
-        known, ends = self._journal.offsets(Topic.CONSENTS), self._consents.ends()
-        starts = known if ends.keys() <= known.keys() else {**dict.fromkeys(ends, 0), **self._consents.first(), **known}
-        parts = shared_parts(starts, {partition: end - starts[partition] for partition, end in ends.items()})
+        parts, _ = self._new_consents.take(self._journal.offsets(Topic.CONSENTS))
         faulty = sum(len(each.faulty) for each in self._fed(parts)) if parts else 0
         self._follow()
         if faulty:
@@ -317,5 +315,5 @@ def _lanes(parts: Sequence[Part], count: int) -> list[Lane]:
     """Returns the parts in lanes; a partition is in the same one each time."""
     lanes: dict[int, list[Part]] = defaultdict(list)
     for part in parts:
-        lanes[zlib.crc32(part.partition.encode()) % count].append(part)
+        lanes[lane_of(part.partition, count)].append(part)
     return [Lane(number, tuple(lanes[number])) for number in sorted(lanes)]

@@ -28,7 +28,7 @@ class ListTopic:
     def first(self) -> Mapping[str, int]:
         return dict.fromkeys(self._partitions, 0)
 
-    def ends(self) -> Mapping[str, int]:
+    def ends(self, done: Mapping[str, int]) -> Mapping[str, int]:
         if self.broken:
             raise RunError("the broker is gone; see to it")
         return {name: len(values) for name, values in self._partitions.items()}

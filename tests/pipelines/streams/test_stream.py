@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from consentry.pipelines.desk import open_stores
 from consentry.pipelines.scaffold import write_project
-from consentry.pipelines.streams import compaction
+from consentry.pipelines.streams import compaction, run
 from consentry.pipelines.streams.journal import Journal
 from consentry.pipelines.streams.message_source import MessageSource
 from consentry.pipelines.streams.output import StreamOutput
@@ -125,6 +125,11 @@ class Shop:
         report = verify_output(str(self.out), PublicKeys.load(self.project.trust))
         assert report.ok, [check for check in report.checks if not check.ok]
         return report.ok
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "IDLE_ENOUGH", 0.0)
 
 
 @pytest.fixture
@@ -472,8 +477,6 @@ def test_files_of_another_schema_stay_apart(shop: Shop, monkeypatch: pytest.Monk
 
 
 def test_a_broker_that_is_gone_is_waited_for(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    from consentry.pipelines.streams import run
-
     monkeypatch.setattr(run, "FIRST_PAUSE", 0.01)
     put_orders(shop, 3)
     shop.orders.broken = True

@@ -1,0 +1,424 @@
+"""A Kafka topic as raw messages in partitions that can be read again from any offset.
+
+The journal of a stream knows what is processed; the group's offsets are only told, for those who watch its lag. Each
+lane has a consumer of its own that stays open and reads ahead, so that a part that begins where the last one ended
+costs no more than to consume.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+
+from ...schemas.errors import ConfigError, RecordsGoneError, RunError
+from .sources import Messages, Offsets, Part, lane_of
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, KafkaError
+    from confluent_kafka.admin import AdminClient
+
+__all__ = ["KafkaPlace", "KafkaTopic", "open_kafka_topic", "parse_kafka_uri"]
+
+SCHEME = "kafka"
+KEYS = frozenset({"group", "config"})
+GROUP = "consentry"
+EXTRA = "kafka:// needs an extra that is not installed; pip install 'consentry[kafka]'"
+OURS = frozenset({
+    "bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset",
+    "enable.partition.eof", "isolation.level",
+})  # fmt: skip
+"""Properties on which it depends that every record is read once."""
+BATCH = 10_000
+"""Messages that are asked for at once."""
+POLL_SECONDS = 0.1
+PATIENCE_SECONDS = 30.0
+PARTITIONS_SECONDS = 30.0
+"""After so long new partitions are looked for."""
+MOST_AHEAD = 200_000
+"""Messages of a lane that were read ahead, from which it is begun anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaPlace:
+    """Where a topic is.
+
+    Attributes:
+        servers: ``HOST:PORT``, by commas.
+        topic: Its name.
+        group: The consumer group whose offsets are told.
+        properties: Of librdkafka, from the file that the URI names; may hold secrets.
+    """
+
+    servers: str
+    topic: str
+    group: str = GROUP
+    properties: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def parse_kafka_uri(text: str) -> KafkaPlace:
+    """Returns the place of ``kafka://HOST[:PORT][,HOST…]/TOPIC?group=NAME&config=FILE``.
+
+    ``FILE`` has properties of librdkafka, as for SASL, one ``name=value`` a line: no secret stands in a URI.
+
+    Raises:
+        ConfigError: It is written otherwise; names all that is wrong, and quotes nothing.
+
+    >>> parse_kafka_uri("kafka://broker:9092/orders?group=shop").topic
+    'orders'
+    """
+    parts = urlsplit(text)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    topic = parts.path.removeprefix("/")
+    problems = []
+    if parts.scheme != SCHEME or not parts.netloc:
+        problems.append("write kafka://HOST:PORT/TOPIC?group=NAME")
+    if "@" in parts.netloc:
+        problems.append("a user or password in it is refused; put them into a file of properties: ?config=FILE")
+    if not topic or "/" in topic:
+        problems.append("name one topic behind the hosts")
+    if query.keys() - KEYS or parts.fragment:
+        problems.append(f"it takes only {' and '.join(sorted(KEYS))} behind the question mark")
+    if any(not value.strip() for value in query.values()):
+        problems.append("group and config may not be blank")
+    if problems:
+        raise ConfigError(f"kafka://: {'; '.join(problems)}")
+    properties = _properties(Path(query["config"])) if "config" in query else {}
+    return KafkaPlace(servers=parts.netloc, topic=topic, group=query.get("group", GROUP), properties=properties)
+
+
+def _properties(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"kafka://: the file of properties cannot be read ({type(error).__name__})") from None
+    found = {}
+    for number, line in enumerate(lines, start=1):
+        name, sign, value = (part.strip() for part in line.partition("="))
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if not sign or not name:
+            raise ConfigError(f"{path}:{number}: is no property; write name=value")
+        if name in OURS:
+            raise ConfigError(f"{path}:{number}: {name} is set by the stream; leave it out")
+        found[name] = value
+    return found
+
+
+def open_kafka_topic(place: KafkaPlace, *, lanes: int, patience: float = PATIENCE_SECONDS) -> KafkaTopic:
+    """Returns the topic, open.
+
+    Args:
+        place: Where it is.
+        lanes: Threads that will read side by side.
+        patience: Seconds for which the broker may not answer.
+
+    Raises:
+        ConfigError: The extra is missing, or a property is none of librdkafka's.
+        RunError: The broker cannot be reached, or has no such topic.
+    """
+    try:
+        import confluent_kafka  # noqa: F401
+    except ModuleNotFoundError:
+        raise ConfigError(EXTRA) from None
+    return KafkaTopic(place, lanes=lanes, patience=patience)
+
+
+class KafkaTopic:
+    """A ``MessageTopic``; shared by the threads of a process. Make it with ``open_kafka_topic``."""
+
+    def __init__(self, place: KafkaPlace, *, lanes: int, patience: float) -> None:
+        self._place = place
+        self._count = lanes
+        self._patience = patience
+        self._lanes: dict[int, _Lane] = {}
+        self._lock = threading.Lock()
+        self._teller = _consumer(place)
+        self._admin = _admin(place)
+        self._partitions: tuple[int, ...] = ()
+        self._looked = float("-inf")
+
+    @property
+    def name(self) -> str:
+        """``kafka:TOPIC``."""
+        return f"kafka:{self._place.topic}"
+
+    def first(self) -> Offsets:
+        """Returns the committed offsets of the group, and the beginning of partitions without one.
+
+        Raises:
+            RunError: The broker cannot be asked.
+        """
+        from confluent_kafka import KafkaException, TopicPartition
+
+        begins = self._offsets("earliest")
+        try:
+            wanted = [TopicPartition(self._place.topic, number) for number in self._numbers()]
+            told = self._teller.committed(wanted, timeout=self._patience)
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from None
+        return {
+            self._called(each.partition): each.offset if each.offset >= 0 else begins[each.partition] for each in told
+        }
+
+    def ends(self, done: Offsets) -> Offsets:
+        """Returns the offset behind the newest message of each partition that is committed.
+
+        All lanes read ahead from where they will go on. What has come to them counts, too: there are brokers that
+        do not tell of their newest batch.
+
+        Raises:
+            RecordsGoneError: The topic no longer has what comes next.
+            RunError: The broker cannot be asked.
+        """
+        ends = self._offsets("latest")
+        lanes: dict[int, dict[int, int]] = defaultdict(dict)
+        for number in ends:
+            partition = self._called(number)
+            if partition in done:
+                lanes[lane_of(partition, self._count)][number] = done[partition]
+        for lane, starts in lanes.items():
+            for number, fetched in self._lane(lane).peek(starts).items():
+                ends[number] = max(ends[number], fetched)
+        return {self._called(number): end for number, end in ends.items()}
+
+    def messages(self, lane: int, parts: Sequence[Part]) -> Iterator[Messages]:
+        """Yields the messages of some parts, a few thousand at a time; gaps between offsets are possible.
+
+        Raises:
+            RecordsGoneError: The topic no longer has them, or has lost its end.
+            RunError: The broker cannot be reached.
+        """
+        wanted = {int(part.partition.rpartition("/")[2]): part for part in parts}
+        for part in parts:
+            if part.end < part.start:
+                raise RecordsGoneError(
+                    f"{part.partition}: ends at offset {part.end}, and was read to {part.start} before; the topic was "
+                    "made anew or lost its end: begin a new --out"
+                )
+        for number, values, offsets in self._lane(lane).read(wanted):
+            yield Messages(self._called(number), values, offsets)
+
+    def commit(self, offsets: Offsets) -> None:
+        """Tells the group's offsets, without waiting; what gets lost is told with the next ones."""
+        from confluent_kafka import KafkaException, TopicPartition
+
+        told = [
+            TopicPartition(self._place.topic, int(partition.rpartition("/")[2]), offset)
+            for partition, offset in offsets.items()
+        ]
+        try:
+            if told:
+                self._teller.commit(offsets=told, asynchronous=True)
+            self._teller.poll(0)
+        except (KafkaException, RuntimeError):
+            pass
+
+    def close(self) -> None:
+        """Closes all consumers; the offsets that were told last are sent."""
+        with self._lock:
+            for lane in self._lanes.values():
+                lane.close()
+            self._lanes.clear()
+        self._teller.close()
+
+    def _lane(self, number: int) -> _Lane:
+        with self._lock:
+            if number not in self._lanes:
+                self._lanes[number] = _Lane(self._place, self._patience)
+            return self._lanes[number]
+
+    def _called(self, number: int) -> str:
+        return f"{self._place.topic}/{number}"
+
+    def _numbers(self) -> tuple[int, ...]:
+        """Returns the partitions; asks again now and then, for there may be more."""
+        from confluent_kafka import KafkaException
+
+        if time.monotonic() - self._looked > PARTITIONS_SECONDS:
+            try:
+                found = self._teller.list_topics(self._place.topic, timeout=self._patience).topics[self._place.topic]
+            except KafkaException as error:
+                raise self._failure(error.args[0]) from None
+            if found.error is not None or not found.partitions:
+                raise RunError(f"{self.name}: the broker has no such topic; create it, or check the name")
+            self._partitions, self._looked = tuple(sorted(found.partitions)), time.monotonic()
+        return self._partitions
+
+    def _offsets(self, which: str) -> dict[int, int]:
+        from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+        from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
+
+        spec = getattr(OffsetSpec, which)()
+        asked = {TopicPartition(self._place.topic, number): spec for number in self._numbers()}
+        try:
+            answers = self._admin.list_offsets(
+                asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._patience
+            )
+            return {place.partition: answer.result().offset for place, answer in answers.items()}
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from None
+
+    def _failure(self, error: KafkaError) -> RunError:
+        return RunError(f"{self.name}: the broker cannot be asked ({error.name()}); see that it runs and lets us in")
+
+
+class _Lane:
+    """One consumer, which reads ahead of what it is asked for; used by one thread at a time.
+
+    Args:
+        place: Of the topic.
+        patience: Seconds without any message before the broker is given up.
+    """
+
+    def __init__(self, place: KafkaPlace, patience: float) -> None:
+        self._place = place
+        self._patience = patience
+        self._consumer = _consumer(place)
+        self._read_to: dict[int, int] = {}
+        self._fetched_to: dict[int, int] = {}
+        self._ahead: dict[int, list[tuple[int, bytes | None]]] = defaultdict(list)
+
+    def close(self) -> None:
+        """Closes the consumer."""
+        self._consumer.close()
+
+    def read(self, wanted: Mapping[int, Part]) -> Iterator[tuple[int, list[bytes | None], Any]]:
+        """Yields partition, values and offsets of the messages of some parts; each partition's in order."""
+        self._go_to({number: part.start for number, part in wanted.items()})
+        left = {number: part.end for number, part in wanted.items() if part.end > part.start}
+        for number in left:
+            del self._read_to[number]  # until the part is read whole, nobody knows what was given
+        last_came = time.monotonic()
+        while left:
+            yield from self._given(left)
+            for number in [number for number, end in left.items() if self._is_whole(number, end)]:
+                self._read_to[number] = left.pop(number)
+            if not left:
+                return
+            if self._consume():
+                last_came = time.monotonic()
+            elif time.monotonic() - last_came > self._patience:
+                raise RunError(f"kafka:{self._place.topic}: nothing came for {self._patience:g} s; see to the broker")
+
+    def peek(self, starts: Mapping[int, int]) -> Mapping[int, int]:
+        """Takes in what was fetched from some offsets on, and returns how far that is, by partition."""
+        self._go_to(starts)
+        if sum(map(len, self._ahead.values())) < MOST_AHEAD:
+            self._consume(0)
+        return {number: self._fetched_to[number] for number in starts}
+
+    def _given(self, left: Mapping[int, int]) -> Iterator[tuple[int, list[bytes | None], Any]]:
+        """Yields what was fetched of some parts, and forgets it."""
+        for number, end in left.items():
+            ahead = self._ahead[number]
+            count = len(ahead)
+            if ahead and ahead[-1][0] >= end:
+                count = next(at for at, (offset, _) in enumerate(ahead) if offset >= end)
+            self._ahead[number] = ahead[count:]
+            if count:
+                offsets, values = zip(*ahead[:count], strict=True)
+                yield number, list(values), np.array(offsets, np.int64)
+
+    def _is_whole(self, number: int, end: int) -> bool:
+        """Returns whether all was fetched up to an offset; what is missing then was never given to a message."""
+        return self._fetched_to[number] >= end
+
+    def _go_to(self, starts: Mapping[int, int]) -> None:
+        """Has the consumer go on at some offsets; where it is there already, nothing is fetched again."""
+        from confluent_kafka import TopicPartition
+
+        too_far = sum(map(len, self._ahead.values())) > 2 * MOST_AHEAD
+        if not too_far and all(self._read_to.get(number) == start for number, start in starts.items()):
+            return
+        if too_far:
+            self._fetched_to.clear()
+            self._read_to.clear()
+            self._ahead.clear()
+        for number, start in starts.items():
+            if self._read_to.get(number) != start:
+                self._read_to[number] = self._fetched_to[number] = start
+                self._ahead[number] = []
+        places = [TopicPartition(self._place.topic, number, offset) for number, offset in self._fetched_to.items()]
+        self._consumer.assign(places)
+
+    def _consume(self, seconds: float = POLL_SECONDS) -> bool:
+        """Takes in messages, and returns whether there was anything."""
+        from confluent_kafka import KafkaError
+
+        found = self._consumer.consume(BATCH, seconds)
+        for message in found:
+            number, offset, error = message.partition(), message.offset(), message.error()
+            if number is None or offset is None:
+                continue
+            if error is None:
+                self._ahead[number].append((offset, message.value()))
+                self._fetched_to[number] = offset + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._fetched_to[number] = max(offset, self._fetched_to[number])
+            else:
+                raise self._failure(number, error)
+        return bool(found)
+
+    def _failure(self, number: int, error: KafkaError) -> RunError:
+        from confluent_kafka import KafkaError
+
+        place = f"{self._place.topic}/{number}"
+        if error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
+            return RecordsGoneError(
+                f"{place}: the topic no longer has the messages from offset {self._fetched_to.get(number)} on; its "
+                "retention was shorter than the stream stood still. A new --out begins with what is there"
+            )
+        return RunError(f"{place}: the broker cannot be read ({error.name()}); see that it runs and lets us in")
+
+
+def _settings(place: KafkaPlace) -> dict[str, Any]:
+    return {**place.properties, "bootstrap.servers": place.servers}
+
+
+def _consumer(place: KafkaPlace) -> Consumer:
+    from confluent_kafka import Consumer, KafkaException
+
+    settings = {
+        "fetch.wait.max.ms": 50,
+        "queued.max.messages.kbytes": 64 * 1024,
+        **_settings(place),
+        "group.id": place.group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+    }
+    try:
+        return Consumer(settings, logger=_SILENT)
+    except (KafkaException, ValueError, TypeError) as error:
+        raise _refused(error) from None
+
+
+def _admin(place: KafkaPlace) -> AdminClient:
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    try:
+        return AdminClient(_settings(place), logger=_SILENT)
+    except (KafkaException, ValueError, TypeError) as error:
+        raise _refused(error) from None
+
+
+def _refused(error: Exception) -> ConfigError:
+    return ConfigError(f"kafka://: its properties are not librdkafka's ({type(error).__name__}); see its documentation")
+
+
+# librdkafka's own lines name hosts and properties; what concerns people is told by our errors.
+_SILENT = logging.getLogger("consentry.kafka")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
