@@ -8,6 +8,7 @@ costs no more than to consume.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections import defaultdict
@@ -34,17 +35,19 @@ GROUP = "consentry"
 EXTRA = "kafka:// needs an extra that is not installed; pip install 'consentry[kafka]'"
 OURS = frozenset({
     "bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset",
-    "enable.partition.eof", "isolation.level",
+    "enable.partition.eof", "isolation.level", "auto.commit.enable", "metadata.broker.list",
 })  # fmt: skip
 """Properties on which it depends that every record is read once."""
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 BATCH = 10_000
 """Messages that are asked for at once."""
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 30.0
 PARTITIONS_SECONDS = 30.0
 """After so long new partitions are looked for."""
-MOST_AHEAD = 200_000
-"""Messages of a lane that were read ahead, from which it is begun anew."""
+MOST_AHEAD = 64 << 20
+"""Bytes of messages that a lane may read ahead; from there on only those that are asked for are fetched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,17 +79,20 @@ def parse_kafka_uri(text: str) -> KafkaPlace:
     'orders'
     """
     parts = urlsplit(text)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    query = dict(pairs)
     topic = parts.path.removeprefix("/")
     problems = []
     if parts.scheme != SCHEME or not parts.netloc:
         problems.append("write kafka://HOST:PORT/TOPIC?group=NAME")
     if "@" in parts.netloc:
         problems.append("a user or password in it is refused; put them into a file of properties: ?config=FILE")
-    if not topic or "/" in topic:
-        problems.append("name one topic behind the hosts")
-    if query.keys() - KEYS or parts.fragment:
-        problems.append(f"it takes only {' and '.join(sorted(KEYS))} behind the question mark")
+    if not _TOPIC.fullmatch(topic):
+        problems.append("name one topic behind the hosts, of letters, digits, dots, dashes and underscores")
+    if query.keys() - KEYS or parts.fragment or len(pairs) > len(query):
+        problems.append(f"it takes only {' and '.join(sorted(KEYS))} behind the question mark, each once")
+    if not all(_SERVER.fullmatch(server) for server in parts.netloc.split(",")):
+        problems.append("write each host as HOST or HOST:PORT, with commas between them")
     if any(not value.strip() for value in query.values()):
         problems.append("group and config may not be blank")
     if problems:
@@ -163,10 +169,14 @@ class KafkaTopic:
         try:
             wanted = [TopicPartition(self._place.topic, number) for number in self._numbers()]
             told = self._teller.committed(wanted, timeout=self._patience)
+            refused = next((each.error for each in told if each.error is not None), None)
         except KafkaException as error:
             raise self._failure(error.args[0]) from None
+        if refused is not None:
+            raise self._failure(refused)
         return {
-            self._called(each.partition): each.offset if each.offset >= 0 else begins[each.partition] for each in told
+            self._called(each.partition): each.offset if each.offset >= 0 else begins[each.partition]
+            for each in told
         }
 
     def ends(self, done: Offsets) -> Offsets:
@@ -286,6 +296,8 @@ class _Lane:
         self._read_to: dict[int, int] = {}
         self._fetched_to: dict[int, int] = {}
         self._ahead: dict[int, list[tuple[int, bytes | None]]] = defaultdict(list)
+        self._ahead_bytes = 0
+        self._paused: list[int] = []
 
     def close(self) -> None:
         """Closes the consumer."""
@@ -304,6 +316,7 @@ class _Lane:
                 self._read_to[number] = left.pop(number)
             if not left:
                 return
+            self._pause(left)
             if self._consume():
                 last_came = time.monotonic()
             elif time.monotonic() - last_came > self._patience:
@@ -312,9 +325,20 @@ class _Lane:
     def peek(self, starts: Mapping[int, int]) -> Mapping[int, int]:
         """Takes in what was fetched from some offsets on, and returns how far that is, by partition."""
         self._go_to(starts)
-        if sum(map(len, self._ahead.values())) < MOST_AHEAD:
+        if self._ahead_bytes < MOST_AHEAD:
             self._consume(0)
         return {number: self._fetched_to[number] for number in starts}
+
+    def _pause(self, left: Mapping[int, int]) -> None:
+        """Stops fetching what is not asked for, while there is too much of it."""
+        from confluent_kafka import TopicPartition
+
+        full = self._ahead_bytes >= MOST_AHEAD
+        paused = [number for number in self._fetched_to if full and number not in left]
+        for call, numbers in ((self._consumer.resume, self._paused), (self._consumer.pause, paused)):
+            if numbers and paused != self._paused:
+                call([TopicPartition(self._place.topic, number) for number in numbers])
+        self._paused = paused
 
     def _given(self, left: Mapping[int, int]) -> Iterator[tuple[int, list[bytes | None], Any]]:
         """Yields what was fetched of some parts, and forgets it."""
@@ -324,6 +348,7 @@ class _Lane:
             if ahead and ahead[-1][0] >= end:
                 count = next(at for at, (offset, _) in enumerate(ahead) if offset >= end)
             self._ahead[number] = ahead[count:]
+            self._ahead_bytes -= _size(ahead[:count])
             if count:
                 offsets, values = zip(*ahead[:count], strict=True)
                 yield number, list(values), np.array(offsets, np.int64)
@@ -336,48 +361,63 @@ class _Lane:
         """Has the consumer go on at some offsets; where it is there already, nothing is fetched again."""
         from confluent_kafka import TopicPartition
 
-        too_far = sum(map(len, self._ahead.values())) > 2 * MOST_AHEAD
-        if not too_far and all(self._read_to.get(number) == start for number, start in starts.items()):
+        if all(self._read_to.get(number) == start for number, start in starts.items()):
             return
-        if too_far:
-            self._fetched_to.clear()
-            self._read_to.clear()
-            self._ahead.clear()
         for number, start in starts.items():
             if self._read_to.get(number) != start:
                 self._read_to[number] = self._fetched_to[number] = start
+                self._ahead_bytes -= _size(self._ahead[number])
                 self._ahead[number] = []
         places = [TopicPartition(self._place.topic, number, offset) for number, offset in self._fetched_to.items()]
-        self._consumer.assign(places)
+        self._consumer.assign(places)  # which also ends all pauses
+        self._paused = []
 
     def _consume(self, seconds: float = POLL_SECONDS) -> bool:
         """Takes in messages, and returns whether there was anything."""
         from confluent_kafka import KafkaError
 
-        found = self._consumer.consume(BATCH, seconds)
-        for message in found:
+        came, failure = False, None
+        for message in self._consumer.consume(BATCH, seconds):
             number, offset, error = message.partition(), message.offset(), message.error()
-            if number is None or offset is None:
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                failure = self._failure(number, error)
+            elif number is None or offset is None:
                 continue
-            if error is None:
-                self._ahead[number].append((offset, message.value()))
+            elif error is None:
+                came = True
+                value = message.value()
+                self._ahead[number].append((offset, value))
+                self._ahead_bytes += 0 if value is None else len(value)
                 self._fetched_to[number] = offset + 1
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self._fetched_to[number] = max(offset, self._fetched_to[number])
             else:
-                raise self._failure(number, error)
-        return bool(found)
+                self._fetched_to[number] = max(offset, self._fetched_to[number])
+        if failure is not None:
+            # What came with it has left the consumer for good: all is fetched anew from what is processed.
+            self._forget()
+            raise failure
+        return came
 
-    def _failure(self, number: int, error: KafkaError) -> RunError:
+    def _forget(self) -> None:
+        self._read_to.clear()
+        self._fetched_to.clear()
+        self._ahead.clear()
+        self._ahead_bytes = 0
+
+    def _failure(self, number: int | None, error: KafkaError) -> RunError:
         from confluent_kafka import KafkaError
 
-        place = f"{self._place.topic}/{number}"
+        place = f"{self._place.topic}/{'?' if number is None else number}"
         if error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
+            begin = None if number is None else self._fetched_to.get(number)
             return RecordsGoneError(
-                f"{place}: the topic no longer has the messages from offset {self._fetched_to.get(number)} on; its "
-                "retention was shorter than the stream stood still. A new --out begins with what is there"
+                f"{place}: the messages from offset {begin} on are not there: the topic's retention was shorter than "
+                "the stream stood still, or it was made anew. A new --out begins with what is there"
             )
         return RunError(f"{place}: the broker cannot be read ({error.name()}); see that it runs and lets us in")
+
+
+def _size(messages: Sequence[tuple[int, bytes | None]]) -> int:
+    return sum(0 if value is None else len(value) for _, value in messages)
 
 
 def _settings(place: KafkaPlace) -> dict[str, Any]:

@@ -56,13 +56,13 @@ class Shop(threading.Thread):
         admin = AdminClient({"bootstrap.servers": address})
         for made in admin.create_topics([NewTopic("orders", PARTITIONS, 1), NewTopic("consents", 1, 1)]).values():
             made.result()
-        self._stop = threading.Event()
+        self._closing = threading.Event()
         self.orders: dict[str, bytes] = {}
         self.placed: Counter[tuple[str, int]] = Counter()
         self.last_decision: dict[int, str] = {}
 
     def run(self) -> None:
-        while not self._stop.is_set():
+        while not self._closing.is_set():
             for _ in range(RATE // 20):
                 self._order()
             if self._rng.random() < 0.5:
@@ -72,7 +72,7 @@ class Shop(threading.Thread):
         assert self._producer.flush(30) == 0
 
     def stop(self) -> None:
-        self._stop.set()
+        self._closing.set()
         self.join()
 
     def _order(self) -> None:
