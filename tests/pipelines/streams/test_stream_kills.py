@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import sqlite3
 import subprocess
 import threading
 import time
@@ -59,7 +60,7 @@ class Shop(threading.Thread):
         self._closing = threading.Event()
         self.orders: dict[str, bytes] = {}
         self.placed: Counter[tuple[str, int]] = Counter()
-        self.last_decision: dict[int, str] = {}
+        self.consents: set[tuple[int, int, str]] = set()
 
     def run(self) -> None:
         while not self._closing.is_set():
@@ -87,12 +88,32 @@ class Shop(threading.Thread):
         )
 
     def _consent(self) -> None:
-        subject = self._rng.randrange(SUBJECTS)
-        decision = self._rng.choice(["granted", "withdrawn"])
-        # Each later than all before it, so that the last one decides about now.
-        self._day = getattr(self, "_day", 0) + 1
-        self.last_decision[subject] = decision
-        self._producer.produce("consents", consent(subject, decision, 1 + self._day % 27), partition=0)
+        event = (self._rng.randrange(SUBJECTS), self._rng.randrange(1, 28), self._rng.choice(["granted", "withdrawn"]))
+        self.consents.add(event)
+        subject, day, decision = event
+        self._producer.produce("consents", consent(subject, decision, day), partition=0)
+
+    def last_orders(self) -> None:
+        """Sends an order of each customer, sound or not, often enough."""
+        for _ in range(4 * SUBJECTS):
+            self._order()
+        assert self._producer.flush(30) == 0
+
+    def granting(self) -> set[int]:
+        """Customers whose latest decision is a grant; of one instant, a withdrawal wins."""
+        latest = {
+            subject: max(day for each, day, _ in self.consents if each == subject) for subject, _, _ in self.consents
+        }
+        return {subject for subject, day in latest.items() if (subject, day, "withdrawn") not in self.consents}
+
+
+def ledger_entries(project: Project) -> int:
+    connection = sqlite3.connect(project.ledger.removeprefix("sqlite:"))
+    try:
+        ((count,),) = connection.execute("SELECT count(*) FROM entries").fetchall()
+    finally:
+        connection.close()
+    return int(count)
 
 
 def vault_emails(project: Project) -> set[str]:
@@ -134,6 +155,10 @@ def test_a_stream_that_is_killed_again_and_again_loses_and_doubles_nothing(
         time.sleep(rng.random() * 1.5)
         stream.kill()
     shop.stop()
+    stream.start()
+    wait_for(lambda: ledger_entries(project) == len(shop.consents))
+    shop.last_orders()
+    stream.kill()
     stream.finish()
     ids, letters, dropped = ended(out)
     assert max(ids.values()) == 1
@@ -149,6 +174,8 @@ def test_a_stream_that_is_killed_again_and_again_loses_and_doubles_nothing(
     assert verify_output(str(out), PublicKeys.load(project.trust)).ok
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["books"] == {"in": len(shop.orders), "out": len(ids), "dropped": 0, "dead_lettered": letters}
+    assert vault_emails(project) == {f"kim{subject}@example.com" for subject in shop.granting()}
+    assert manifest["stream"]["corrections"] == manifest["vault"]["purged"] > 0
     assert CARD.encode() not in (tmp_path / "log").read_bytes()
 
 
