@@ -25,6 +25,7 @@ SUITES = {
     "protect": "The whole process, against a bare pyarrow copy",
     "detection": "Detection in texts: how fast, rows per second",
     "detection_quality": "Detection in texts and columns: how well",
+    "streams": "Streams of orders over a broker on the same machine, both cores",
 }
 
 

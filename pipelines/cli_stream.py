@@ -95,7 +95,7 @@ def stream(
         events = opened.enter_context(closing(open_source(source, reader, dataset_of(policy, dataset))))
         topic = None if consents is None else opened.enter_context(closing(open_topic(consents, option="--consents")))
         for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda *_: stop.set())
+            opened.callback(signal.signal, name, signal.signal(name, lambda *_: stop.set()))
         run_stream(project, options, source=events, consents=topic, observer=observer, stop=stop, until_idle=until_idle)
     notice(f"\nStopped; start it again to go on. Check it any time: consentry verify {out}")
 
