@@ -11,6 +11,7 @@ import logging
 import re
 import threading
 import time
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -175,8 +176,7 @@ class KafkaTopic:
         if refused is not None:
             raise self._failure(refused)
         return {
-            self._called(each.partition): each.offset if each.offset >= 0 else begins[each.partition]
-            for each in told
+            self._called(each.partition): each.offset if each.offset >= 0 else begins[each.partition] for each in told
         }
 
     def ends(self, done: Offsets) -> Offsets:
@@ -281,6 +281,40 @@ class KafkaTopic:
         return RunError(f"{self.name}: the broker cannot be asked ({error.name()}); see that it runs and lets us in")
 
 
+@dataclass(slots=True)
+class _Fetched:
+    """Messages of one partition, in order."""
+
+    offsets: list[int] = field(default_factory=list)
+    values: list[bytes | None] = field(default_factory=list, repr=False)
+
+    def add(self, more: _Fetched) -> None:
+        """Takes in what comes behind."""
+        self.offsets += more.offsets
+        self.values += more.values
+
+    def taken(self, end: int) -> tuple[list[int], list[bytes | None]]:
+        """Returns the messages before an offset, and forgets them."""
+        count = bisect_left(self.offsets, end)
+        offsets, values = self.offsets[:count], self.values[:count]
+        del self.offsets[:count], self.values[:count]
+        return offsets, values
+
+
+def _sorted_out(messages: Sequence[Any]) -> tuple[dict[int, _Fetched], list[Any]]:
+    """Returns messages by partition, and what is none."""
+    found: dict[int, _Fetched] = defaultdict(_Fetched)
+    others = []
+    for message in messages:
+        if message.error() is None:
+            fetched = found[message.partition()]
+            fetched.offsets.append(message.offset())
+            fetched.values.append(message.value())
+        else:
+            others.append(message)
+    return found, others
+
+
 class _Lane:
     """One consumer, which reads ahead of what it is asked for; used by one thread at a time.
 
@@ -295,7 +329,7 @@ class _Lane:
         self._consumer = _consumer(place)
         self._read_to: dict[int, int] = {}
         self._fetched_to: dict[int, int] = {}
-        self._ahead: dict[int, list[tuple[int, bytes | None]]] = defaultdict(list)
+        self._ahead: dict[int, _Fetched] = defaultdict(_Fetched)
         self._ahead_bytes = 0
         self._paused: list[int] = []
 
@@ -343,15 +377,10 @@ class _Lane:
     def _given(self, left: Mapping[int, int]) -> Iterator[tuple[int, list[bytes | None], Any]]:
         """Yields what was fetched of some parts, and forgets it."""
         for number, end in left.items():
-            ahead = self._ahead[number]
-            count = len(ahead)
-            if ahead and ahead[-1][0] >= end:
-                count = next(at for at, (offset, _) in enumerate(ahead) if offset >= end)
-            self._ahead[number] = ahead[count:]
-            self._ahead_bytes -= _size(ahead[:count])
-            if count:
-                offsets, values = zip(*ahead[:count], strict=True)
-                yield number, list(values), np.array(offsets, np.int64)
+            offsets, values = self._ahead[number].taken(end)
+            if offsets:
+                self._ahead_bytes -= _size(values)
+                yield number, values, np.array(offsets, np.int64)
 
     def _is_whole(self, number: int, end: int) -> bool:
         """Returns whether all was fetched up to an offset; what is missing then was never given to a message."""
@@ -366,8 +395,7 @@ class _Lane:
         for number, start in starts.items():
             if self._read_to.get(number) != start:
                 self._read_to[number] = self._fetched_to[number] = start
-                self._ahead_bytes -= _size(self._ahead[number])
-                self._ahead[number] = []
+                self._ahead_bytes -= _size(self._ahead.pop(number, _Fetched()).values)
         places = [TopicPartition(self._place.topic, number, offset) for number, offset in self._fetched_to.items()]
         self._consumer.assign(places)  # which also ends all pauses
         self._paused = []
@@ -376,26 +404,21 @@ class _Lane:
         """Takes in messages, and returns whether there was anything."""
         from confluent_kafka import KafkaError
 
-        came, failure = False, None
-        for message in self._consumer.consume(BATCH, seconds):
-            number, offset, error = message.partition(), message.offset(), message.error()
-            if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                failure = self._failure(number, error)
-            elif number is None or offset is None:
-                continue
-            elif error is None:
-                came = True
-                value = message.value()
-                self._ahead[number].append((offset, value))
-                self._ahead_bytes += 0 if value is None else len(value)
-                self._fetched_to[number] = offset + 1
-            else:
-                self._fetched_to[number] = max(offset, self._fetched_to[number])
-        if failure is not None:
-            # What came with it has left the consumer for good: all is fetched anew from what is processed.
-            self._forget()
-            raise failure
-        return came
+        found, others = _sorted_out(self._consumer.consume(BATCH, seconds))
+        for number, fetched in found.items():
+            self._ahead[number].add(fetched)
+            self._ahead_bytes += _size(fetched.values)
+            self._fetched_to[number] = fetched.offsets[-1] + 1
+        for message in others:
+            place, error = message.partition(), message.error()
+            if error.code() != KafkaError._PARTITION_EOF:
+                failure = self._failure(place, error)
+                # What came with it has left the consumer for good: all is fetched anew from what is processed.
+                self._forget()
+                raise failure
+            if place is not None:
+                self._fetched_to[place] = max(message.offset(), self._fetched_to[place])
+        return bool(found)
 
     def _forget(self) -> None:
         self._read_to.clear()
@@ -416,8 +439,8 @@ class _Lane:
         return RunError(f"{place}: the broker cannot be read ({error.name()}); see that it runs and lets us in")
 
 
-def _size(messages: Sequence[tuple[int, bytes | None]]) -> int:
-    return sum(0 if value is None else len(value) for _, value in messages)
+def _size(values: Sequence[bytes | None]) -> int:
+    return sum(map(len, filter(None, values)))
 
 
 def _settings(place: KafkaPlace) -> dict[str, Any]:
