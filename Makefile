@@ -40,6 +40,7 @@ test: env
 
 soak: env
 	CONSENTRY_SOAK=1 $(BIN)/python -m pytest -n 0 tests/pipelines/streams
+	$(BIN)/python benchmarks/soak_streams.py
 
 check: env ns
 	$(BIN)/ruff check .
