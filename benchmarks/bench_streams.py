@@ -120,7 +120,7 @@ class _Seen:
 def _stream(
     project: Project, broker: str, out: Path, seen: _Seen, stop: threading.Event, until: int | None = None
 ) -> None:
-    dataset = read_policy(project.policy).datasets["orders"]
+    policy = read_policy(project.policy)
     if until is not None:
         inner = seen.epoch
 
@@ -130,9 +130,8 @@ def _stream(
                 stop.set()
 
         seen.epoch = epoch  # type: ignore[method-assign]
-    with closing(
-        open_source(f"kafka://{broker}/orders?group=bench", ReaderOptions(MessageFormat.JSON), dataset)
-    ) as source:
+    uri, reader = f"kafka://{broker}/orders?group=bench", ReaderOptions(MessageFormat.JSON)
+    with closing(open_source(uri, reader, policy, policy.datasets["orders"])) as source:
         options = StreamOptions(dataset="orders", out=str(out))
         run_stream(project, options, source=source, consents=None, observer=seen, stop=stop)
 

@@ -92,7 +92,7 @@ def stream(
     stop = threading.Event()
     with ExitStack() as opened, without_tracebacks():
         observer = _observer(opened, metrics)
-        events = opened.enter_context(closing(open_source(source, reader, dataset_of(policy, dataset))))
+        events = opened.enter_context(closing(open_source(source, reader, policy, dataset_of(policy, dataset))))
         topic = None if consents is None else opened.enter_context(closing(open_topic(consents, option="--consents")))
         for name in (signal.SIGTERM, signal.SIGINT):
             opened.callback(signal.signal, name, signal.signal(name, lambda *_: stop.set()))

@@ -9,10 +9,12 @@ from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 
-from ...schemas.dataset import EACH, Dataset, FieldPath
+from ...schemas.dataset import EACH, Dataset, FieldPath, Step
+from ...schemas.info_types import MaskRule, ScanRule, TokenizeRule
+from ...schemas.policy import Policy
 from ...transforms.nested_columns import is_list
 
-__all__ = ["declared_columns", "with_text_at"]
+__all__ = ["declared_columns", "text_paths", "with_text_at"]
 
 
 def declared_columns(columns: pa.Schema, dataset: Dataset) -> pa.Schema:
@@ -44,27 +46,48 @@ def _kept_type(kind: pa.DataType, path: FieldPath, paths: Collection[FieldPath])
     return kind
 
 
-def with_text_at(columns: pa.Schema, *paths: FieldPath) -> pa.Schema:
-    """Returns the columns with text at some paths where nothing is known yet, so that no first record settles that.
+def text_paths(policy: Policy, dataset: Dataset) -> tuple[FieldPath, ...]:
+    """Returns the paths that hold text in a stream of JSON whatever comes first.
 
-    >>> with_text_at(pa.schema([("id", pa.int64())]), FieldPath.parse("id"), FieldPath.parse("customer.id"))
+    Those are subject and event time, and what is tokenized, masked or searched: a token is one of digits and letters as
+    they are written, and a single ``1.5`` must not make decimals, with other tokens, of all whole numbers behind it.
+    """
+    rules = {path: policy.info_types.get(name) for path, name in dataset.fields.items()}
+    treated = (path for path, rule in rules.items() if isinstance(rule, TokenizeRule | MaskRule | ScanRule))
+    return tuple(dict.fromkeys((dataset.subject, dataset.event_time, *treated)))
+
+
+def with_text_at(columns: pa.Schema, *paths: FieldPath) -> pa.Schema:
+    """Returns the columns with text at some paths where nothing is known yet.
+
+    >>> with_text_at(pa.schema([("id", pa.int64())]), FieldPath.parse("id"), FieldPath.parse("items[].note"))
     id: int64
-    customer: struct<id: string>
-      child 0, id: string
+    items: list<item: struct<note: string>>
+      child 0, item: struct<note: string>
+          child 0, note: string
     """
     for path in paths:
-        if EACH not in path.steps:
-            columns = pa.schema(list(_with_text(columns, [str(step) for step in path.steps])))
+        columns = pa.schema(list(_with_text(columns, path.steps)))
     return columns
 
 
-def _with_text(fields: pa.Schema | pa.StructType, steps: Sequence[str]) -> Iterator[pa.Field]:
-    first, rest = steps[0], steps[1:]
-    known = {field.name: field for field in fields}
+def _with_text(fields: pa.Schema | pa.StructType, steps: Sequence[Step]) -> Iterator[pa.Field]:
+    """Yields fields with text at a path that begins with one of their names."""
+    first, known = steps[0], False
     for field in fields:
-        if field.name == first and rest and pa.types.is_struct(field.type):
-            yield pa.field(first, pa.struct(list(_with_text(field.type, rest))))
-        else:
-            yield field
-    if first not in known:
-        yield pa.field(first, pa.struct(list(_with_text(pa.struct([]), rest))) if rest else pa.string())
+        known |= field.name == first
+        yield pa.field(field.name, _text_in(field.type, steps[1:])) if field.name == first else field
+    if not known:
+        yield pa.field(str(first), _text_in(pa.null(), steps[1:]))
+
+
+def _text_in(kind: pa.DataType, steps: Sequence[Step]) -> pa.DataType:
+    """Returns a type with text at a path in it; a type of another shape stays as it is."""
+    unknown = pa.types.is_null(kind)
+    if not steps:
+        return pa.string() if unknown else kind
+    if steps[0] is EACH and (unknown or is_list(kind)):
+        return pa.list_(_text_in(pa.null() if unknown else kind.value_type, steps[1:]))
+    if steps[0] is not EACH and (unknown or pa.types.is_struct(kind)):
+        return pa.struct(list(_with_text(pa.struct([]) if unknown else kind, steps)))
+    return kind

@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from ...schemas.dataset import Dataset
 from ...schemas.errors import ConfigError
+from ...schemas.policy import Policy
 from ..pipeline_runs import cores
-from .declared_columns import with_text_at
+from .declared_columns import text_paths, with_text_at
 from .message_source import MessageReader, MessageSource, MessageTopic
 from .sources import StreamSource
 
@@ -47,11 +48,12 @@ class ReaderOptions:
         self._schema = schema
         self._registry = registry
 
-    def maker(self, dataset: Dataset) -> Callable[[pa.Schema], MessageReader]:
+    def maker(self, policy: Policy, dataset: Dataset) -> Callable[[pa.Schema], MessageReader]:
         """Returns what makes a reader that knows some columns.
 
         Args:
-            dataset: Says where subject and event time are, which are text in JSON whatever comes first.
+            policy: Of the dataset.
+            dataset: With the policy, says what is text in JSON whatever comes first.
 
         Raises:
             ConfigError: The Avro schema cannot be read.
@@ -59,7 +61,7 @@ class ReaderOptions:
         if self._format is MessageFormat.JSON:
             from .json_messages import JsonMessages
 
-            paths = (dataset.subject, dataset.event_time)
+            paths = text_paths(policy, dataset)
             return lambda columns: JsonMessages(with_text_at(columns, *paths))
         from .avro_messages import avro_reader_maker
 
@@ -87,7 +89,7 @@ def open_topic(uri: str, *, option: str, lanes: int = 1) -> MessageTopic:
     )
 
 
-def open_source(uri: str, reader: ReaderOptions, dataset: Dataset) -> StreamSource:
+def open_source(uri: str, reader: ReaderOptions, policy: Policy, dataset: Dataset) -> StreamSource:
     """Returns the source of records of ``--from``.
 
     Raises:
@@ -98,5 +100,5 @@ def open_source(uri: str, reader: ReaderOptions, dataset: Dataset) -> StreamSour
         from .folder_source import FolderSource
 
         return FolderSource(Path(uri.removeprefix(FOLDER)))
-    maker = reader.maker(dataset)
+    maker = reader.maker(policy, dataset)
     return MessageSource(open_topic(uri, option="--from", lanes=cores()), maker)

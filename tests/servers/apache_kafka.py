@@ -17,7 +17,6 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-
 from servers.tansu import free_port
 
 __all__ = ["ApacheKafka", "apache_kafka", "cached_jars"]

@@ -11,7 +11,6 @@ import warnings
 from enum import StrEnum
 
 import pytest
-
 from servers.apache_kafka import cached_jars
 from servers.tansu import tansu_program
 

@@ -29,7 +29,6 @@ from consentry.schemas.errors import ConfigError, PrivacyError, RecordsGoneError
 from consentry.schemas.policy_file import read_policy
 from consentry.schemas.project import Project, read_project
 from consentry.transforms.crypto.key_sets import PublicKeys
-from consentry.transforms.protection_plan import dataset_of
 from oracles.list_topic import ListTopic
 
 NOW = 1_793_000_000_000_000
@@ -89,8 +88,8 @@ class Shop:
         return seen
 
     def source(self) -> MessageSource:
-        dataset = dataset_of(read_policy(self.project.policy), "orders")
-        return MessageSource(self.orders, ReaderOptions(MessageFormat.JSON).maker(dataset))
+        policy = read_policy(self.project.policy)
+        return MessageSource(self.orders, ReaderOptions(MessageFormat.JSON).maker(policy, policy.datasets["orders"]))
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows that readers find, by order id."""
@@ -395,6 +394,16 @@ def test_subject_and_event_time_are_text_whatever_comes_first(shop: Shop) -> Non
         ("wrong_type", 1),
     ]
     assert [row["order_id"] for row in shop.rows()] == ["o-00002", "o-00003", "o-00004"]
+
+
+def test_numbers_of_a_tokenized_field_have_one_token_whatever_else_comes(shop: Shop) -> None:
+    shop.orders.put({**order(0), "payment": {"card": {"number": 4111111111111111}}}, order(1))
+    shop.stream()
+    shop.orders.put({**order(2), "payment": {"card": {"number": 4.5}}}, order(3))
+    shop.orders.put({**order(4), "payment": {"card": {"number": 4111111111111111}}})
+    shop.stream()
+    assert len({row["payment"]["card"]["number"] for row in shop.rows()}) == 1
+    assert shop.letters() == [("read", "wrong_type", "orders/0", 2)]
 
 
 def test_what_contradicts_a_known_field_is_sealed(shop: Shop) -> None:

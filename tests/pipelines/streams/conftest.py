@@ -1,0 +1,39 @@
+"""Shared by the tests of streams: real brokers, one of each kind for a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from servers.apache_kafka import ApacheKafka, apache_kafka
+from servers.availability import Server, require
+from servers.tansu import tansu_broker
+
+APACHE = pytest.mark.xdist_group("apache_kafka")
+"""Keeps all tests of a worker that runs the one Apache Kafka together."""
+
+
+@pytest.fixture(scope="session")
+def tansu() -> Iterator[str]:
+    """``HOST:PORT`` of a broker of the Kafka protocol in memory."""
+    require(Server.TANSU)
+    with tansu_broker() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """A real Apache Kafka; who kills it starts it again. Its tests are in the group ``apache_kafka``."""
+    require(Server.APACHE_KAFKA)
+    with apache_kafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture(params=["tansu", pytest.param("apache", marks=APACHE)])
+def address(request: pytest.FixtureRequest) -> str:
+    """``HOST:PORT`` of each kind of broker."""
+    if request.param == "tansu":
+        found: str = request.getfixturevalue("tansu")
+        return found
+    broker: ApacheKafka = request.getfixturevalue("kafka")
+    return broker.address
