@@ -13,8 +13,8 @@ from ...schemas.consent import format_instant
 from ...schemas.errors import ConfigError
 from ..outcome import READ
 from ..publication import DATA, FILE_SCHEME, STREAM
-from .epochs import EpochAccount
-from .journal import Topic, open_journal
+from .epochs import EpochAccount, EpochState
+from .journal import Journal, Topic, open_journal
 from .output import JOURNAL, LOCK
 
 __all__ = ["StreamStatus", "stream_status"]
@@ -33,6 +33,7 @@ class StreamStatus:
         dataset: Of the records.
         source: What people call where they come from.
         last: The newest epoch that is sealed; None: there is none yet.
+        held: Records of an epoch that was begun and is not sealed: it runs, or waits for the stream to be started again.
         rate: Records a second of the newest epochs, from the first one's sealing to the last one's.
         books: Of all epochs: ``in``, ``out``, ``dropped``, ``dead_lettered``.
         reasons: Dead letters by reason.
@@ -44,6 +45,7 @@ class StreamStatus:
     dataset: str
     source: str
     last: EpochAccount | None
+    held: int
     rate: float
     books: Mapping[str, int]
     reasons: Mapping[str, int]
@@ -60,6 +62,7 @@ class StreamStatus:
             "epoch": 0 if last is None else last.number,
             "last_sealed_at": None if last is None else format_instant(last.sealed_at),
             "lag": None if last is None else last.lag,
+            "held": self.held,
             "records_per_second": round(self.rate, 1),
             "books": dict(self.books),
             "reasons": dict(self.reasons),
@@ -76,6 +79,7 @@ class StreamStatus:
             ("epoch", "none yet" if last is None else f"{last.number:,}"),
             ("last sealed at", "-" if last is None else format_instant(last.sealed_at)),
             ("lag at its beginning", "-" if last is None else f"{last.lag:,}"),
+            ("held in an open epoch", f"{self.held:,}"),
             ("records a second", f"{self.rate:,.0f}"),
             *((name.replace("_", "-"), f"{count:,}") for name, count in self.books.items()),
             ("corrections", f"{self.corrections:,}"),
@@ -102,6 +106,7 @@ def stream_status(out: str) -> StreamStatus:
             dataset=journal.setting("dataset") or "-",
             source=journal.setting("source") or "-",
             last=accounts[0] if accounts else None,
+            held=_held(journal),
             rate=_rate(accounts),
             books={
                 "in": outcome.tally[READ],
@@ -113,6 +118,13 @@ def stream_status(out: str) -> StreamStatus:
             corrections=outcome.tally[("vault", "purged")],
             offsets=journal.offsets(Topic.RECORDS),
         )
+
+
+def _held(journal: Journal) -> int:
+    last = journal.last()
+    if last is None or last[1] is not EpochState.OPEN:
+        return 0
+    return sum(part.end - part.start for part in last[0].parts)
 
 
 def _rate(accounts: list[EpochAccount]) -> float:

@@ -551,7 +551,11 @@ def test_status_tells_how_far_a_stream_is(shop: Shop) -> None:
     status = stream_status(str(shop.out)).as_json()
     assert status["books"] == {"in": 5, "out": 4, "dropped": 0, "dead_lettered": 1}
     assert (status["running"], status["epoch"], status["lag"], status["reasons"]) == (False, 1, 0, {"invalid_json": 1})
-    assert status["offsets"] == {"orders/0": 3, "orders/1": 2}
+    assert (status["offsets"], status["held"]) == ({"orders/0": 3, "orders/1": 2}, 0)
+    put_orders(shop, 3, first=4)
+    with crash((Journal, "begin"), behind=True):
+        shop.stream()
+    assert stream_status(str(shop.out)).as_json()["held"] == 3
 
 
 def test_columns_are_remembered_by_the_policy_only(shop: Shop) -> None:
