@@ -78,6 +78,13 @@ class StreamProcess:
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(timeout=60)
 
+    def __enter__(self) -> StreamProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.alive():
+            self.kill()
+
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

@@ -145,21 +145,22 @@ def test_a_stream_that_is_killed_again_and_again_loses_and_doubles_nothing(
         ],
         tmp_path / "log",
     )
-    shop.start()
-    for _ in range(KILLS):
+    with stream:
+        shop.start()
+        for _ in range(KILLS):
+            stream.start()
+            # Most of a start is imports; half of the kills come while it works, the others at any moment.
+            if rng.random() < 0.5:
+                before = epochs(out)
+                wait_for(lambda before=before: epochs(out) > before or not stream.alive())  # type: ignore[misc]
+            time.sleep(rng.random() * 1.5)
+            stream.kill()
+        shop.stop()
         stream.start()
-        # Most of a start is imports; half of the kills come while it works, the others at any moment.
-        if rng.random() < 0.5:
-            before = epochs(out)
-            wait_for(lambda before=before: epochs(out) > before or not stream.alive())  # type: ignore[misc]
-        time.sleep(rng.random() * 1.5)
+        wait_for(lambda: ledger_entries(project) == len(shop.consents))
+        shop.last_orders()
         stream.kill()
-    shop.stop()
-    stream.start()
-    wait_for(lambda: ledger_entries(project) == len(shop.consents))
-    shop.last_orders()
-    stream.kill()
-    stream.finish()
+        stream.finish()
     ids, letters, dropped = ended(out)
     assert max(ids.values()) == 1
     assert dropped == 0
@@ -198,11 +199,11 @@ def test_two_streams_do_not_write_to_one_output(tmp_path: Path, broker: str, pro
         *("--dataset", "orders", "--from", f"kafka://{broker}/orders?group=g", "--out", str(tmp_path / "out")),
         *("--config", str(tmp_path / "shop" / "consentry.yaml")),
     ]
-    stream = StreamProcess(arguments, tmp_path / "log")
-    stream.start()
-    wait_for(lambda: epochs(tmp_path / "out") > 0)
-    second = subprocess.run([PROGRAM, "stream", *arguments], capture_output=True, text=True, check=False)
-    assert second.returncode == 2
-    shop.stop()
-    assert stream.terminate() == 0
+    with StreamProcess(arguments, tmp_path / "log") as stream:
+        stream.start()
+        wait_for(lambda: epochs(tmp_path / "out") > 0)
+        second = subprocess.run([PROGRAM, "stream", *arguments], capture_output=True, text=True, check=False)
+        assert second.returncode == 2
+        shop.stop()
+        assert stream.terminate() == 0
     assert "another stream writes to it" in second.stderr
