@@ -25,7 +25,7 @@ MIB = 2**20
 
 stream_app = typer.Typer(
     invoke_without_command=True,
-    help="Protect events as they come, exactly once: from Kafka into Parquet files by day.",
+    help="Protect events as they come, exactly once: from Kafka or Pub/Sub into Parquet files by day.",
 )
 
 OutOption = Annotated[str | None, typer.Option(metavar="DIR", help="The output, which grows by whole epochs.")]
@@ -37,11 +37,15 @@ def stream(
     dataset: Annotated[str | None, typer.Option(metavar="NAME", help="The dataset that the events belong to.")] = None,
     source: Annotated[
         str | None,
-        typer.Option("--from", metavar="URI", help="Events: kafka://HOST:PORT/TOPIC?group=NAME or dir://PATH."),
+        typer.Option(
+            "--from",
+            metavar="URI",
+            help="Events: kafka://HOST:PORT/TOPIC?group=NAME, pubsub://PROJECT/SUBSCRIPTION or dir://PATH.",
+        ),
     ] = None,
     consents: Annotated[
         str | None,
-        typer.Option(metavar="URI", help="Consent events, drained before each epoch: kafka://HOST:PORT/TOPIC."),
+        typer.Option(metavar="URI", help="Consent events, drained before each epoch: kafka:// or pubsub://, as above."),
     ] = None,
     out: OutOption = None,
     message_format: Annotated[
@@ -82,6 +86,7 @@ def stream(
     from ..schemas.policy_file import read_policy
     from ..transforms.protection_plan import dataset_of
     from .streams.places import MessageFormat, ReaderOptions, open_source, open_topic
+    from .streams.received import received_in
     from .streams.run import StreamOptions, run_stream
 
     if message_format not in tuple(MessageFormat):
@@ -89,11 +94,13 @@ def stream(
     reader = ReaderOptions(MessageFormat(message_format), schema=schema, registry=registry)
     policy = read_policy(project.policy)
     options = StreamOptions(dataset=dataset, out=out, latency=latency / 1000, memory=memory * MIB)
-    stop = threading.Event()
+    received, stop = received_in(project, out), threading.Event()
     with ExitStack() as opened, without_tracebacks():
         observer = _observer(opened, metrics)
-        events = opened.enter_context(closing(open_source(source, reader, policy, dataset_of(policy, dataset))))
-        topic = None if consents is None else opened.enter_context(closing(open_topic(consents, option="--consents")))
+        place = open_source(source, reader, policy, dataset_of(policy, dataset), received=received)
+        events, topic = opened.enter_context(closing(place)), None
+        if consents is not None:
+            topic = opened.enter_context(closing(open_topic(consents, option="--consents", received=received)))
         for name in (signal.SIGTERM, signal.SIGINT):
             opened.callback(signal.signal, name, signal.signal(name, lambda *_: stop.set()))
         run_stream(project, options, source=events, consents=topic, observer=observer, stop=stop, until_idle=until_idle)

@@ -33,6 +33,7 @@ __all__ = ["KafkaPlace", "KafkaTopic", "open_kafka_topic", "parse_kafka_uri"]
 SCHEME = "kafka"
 KEYS = frozenset({"group", "config"})
 GROUP = "consentry"
+HOSTS = "write each host as HOST or HOST:PORT, with commas between them"
 EXTRA = "kafka:// needs an extra that is not installed; pip install 'consentry[kafka]'"
 OURS = frozenset({
     "bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset",
@@ -45,6 +46,7 @@ BATCH = 10_000
 """Messages that are asked for at once."""
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 30.0
+CLOSE_SECONDS = 6
 PARTITIONS_SECONDS = 30.0
 """After so long new partitions are looked for."""
 MOST_AHEAD = 64 << 20
@@ -79,7 +81,10 @@ def parse_kafka_uri(text: str) -> KafkaPlace:
     >>> parse_kafka_uri("kafka://broker:9092/orders?group=shop").topic
     'orders'
     """
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # half a bracket of an IPv6 address
+        raise ConfigError(f"kafka://: {HOSTS}") from None
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     query = dict(pairs)
     topic = parts.path.removeprefix("/")
@@ -93,7 +98,7 @@ def parse_kafka_uri(text: str) -> KafkaPlace:
     if query.keys() - KEYS or parts.fragment or len(pairs) > len(query):
         problems.append(f"it takes only {' and '.join(sorted(KEYS))} behind the question mark, each once")
     if not all(_SERVER.fullmatch(server) for server in parts.netloc.split(",")):
-        problems.append("write each host as HOST or HOST:PORT, with commas between them")
+        problems.append(HOSTS)
     if any(not value.strip() for value in query.values()):
         problems.append("group and config may not be blank")
     if problems:
@@ -107,16 +112,18 @@ def _properties(path: Path) -> dict[str, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"kafka://: the file of properties cannot be read ({type(error).__name__})") from None
-    found = {}
+    found, problems = {}, []
     for number, line in enumerate(lines, start=1):
         name, sign, value = (part.strip() for part in line.partition("="))
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         if not sign or not name:
-            raise ConfigError(f"{path}:{number}: is no property; write name=value")
-        if name in OURS:
-            raise ConfigError(f"{path}:{number}: {name} is set by the stream; leave it out")
+            problems.append(f"{path}:{number}: is no property; write name=value")
+        elif name in OURS:
+            problems.append(f"{path}:{number}: {name} is set by the stream; leave it out")
         found[name] = value
+    if problems:
+        raise ConfigError("; ".join(problems))
     return found
 
 
@@ -159,7 +166,7 @@ class KafkaTopic:
         return f"kafka:{self._place.topic}"
 
     def first(self) -> Offsets:
-        """Returns the committed offsets of the group, and the beginning of partitions without one.
+        """Returns the committed offsets of the group; the beginning where there is none, or its messages are gone.
 
         Raises:
             RunError: The broker cannot be asked.
@@ -175,9 +182,8 @@ class KafkaTopic:
             raise self._failure(error.args[0]) from None
         if refused is not None:
             raise self._failure(refused)
-        return {
-            self._called(each.partition): each.offset if each.offset >= 0 else begins[each.partition] for each in told
-        }
+        # Without a committed offset it is negative.
+        return {self._called(each.partition): max(each.offset, begins[each.partition]) for each in told}
 
     def ends(self, done: Offsets) -> Offsets:
         """Returns the offset behind the newest message of each partition that is committed.
@@ -212,7 +218,7 @@ class KafkaTopic:
             if part.end < part.start:
                 raise RecordsGoneError(
                     f"{part.partition}: ends at offset {part.end}, and was read to {part.start} before; the topic was "
-                    "made anew or lost its end: begin a new --out"
+                    "made anew or lost its end: begin a new --out, with another group"
                 )
         for number, values, offsets in self._lane(lane).read(wanted):
             yield Messages(self._called(number), values, offsets)
@@ -343,7 +349,7 @@ class _Lane:
         left = {number: part.end for number, part in wanted.items() if part.end > part.start}
         for number in left:
             del self._read_to[number]  # until the part is read whole, nobody knows what was given
-        last_came = time.monotonic()
+        waited = 0.0
         while left:
             yield from self._given(left)
             for number in [number for number, end in left.items() if self._is_whole(number, end)]:
@@ -351,9 +357,9 @@ class _Lane:
             if not left:
                 return
             self._pause(left)
-            if self._consume():
-                last_came = time.monotonic()
-            elif time.monotonic() - last_came > self._patience:
+            began = time.monotonic()
+            waited = 0.0 if self._consume() else waited + time.monotonic() - began
+            if waited > self._patience:
                 raise RunError(f"kafka:{self._place.topic}: nothing came for {self._patience:g} s; see to the broker")
 
     def peek(self, starts: Mapping[int, int]) -> Mapping[int, int]:
@@ -453,6 +459,7 @@ def _consumer(place: KafkaPlace) -> Consumer:
     settings = {
         "fetch.wait.max.ms": 50,
         "queued.max.messages.kbytes": 64 * 1024,
+        "session.timeout.ms": CLOSE_SECONDS * 1000,  # so long a close waits for what was committed last
         **_settings(place),
         "group.id": place.group,
         "enable.auto.commit": False,

@@ -14,11 +14,12 @@ from ...schemas.policy import Policy
 from ..pipeline_runs import cores
 from .declared_columns import text_paths, with_text_at
 from .message_source import MessageReader, MessageSource, MessageTopic
+from .received import StoreOpener
 from .sources import StreamSource
 
 __all__ = ["MessageFormat", "ReaderOptions", "open_source", "open_topic"]
 
-KAFKA, FOLDER = "kafka://", "dir://"
+KAFKA, PUBSUB, FOLDER = "kafka://", "pubsub://", "dir://"
 
 
 class MessageFormat(StrEnum):
@@ -68,12 +69,13 @@ class ReaderOptions:
         return avro_reader_maker(self._schema, self._registry)
 
 
-def open_topic(uri: str, *, option: str, lanes: int = 1) -> MessageTopic:
+def open_topic(uri: str, *, option: str, received: StoreOpener, lanes: int = 1) -> MessageTopic:
     """Returns the topic of a URI, open.
 
     Args:
-        uri: ``kafka://HOST/TOPIC?group=NAME``.
+        uri: ``kafka://HOST/TOPIC?group=NAME`` or ``pubsub://PROJECT/SUBSCRIPTION``.
         option: Named in errors.
+        received: Opens where messages stay that a topic does not give twice; not asked before the output is locked.
         lanes: Threads that will read side by side.
 
     Raises:
@@ -84,13 +86,20 @@ def open_topic(uri: str, *, option: str, lanes: int = 1) -> MessageTopic:
         from .kafka_topic import open_kafka_topic, parse_kafka_uri
 
         return open_kafka_topic(parse_kafka_uri(uri), lanes=lanes)
+    if uri.startswith(PUBSUB):
+        from .pubsub_topic import open_pubsub_topic, parse_pubsub_uri
+
+        return open_pubsub_topic(parse_pubsub_uri(uri), store=received)
     raise ConfigError(
-        f"{option}: is no place that a stream reads; write kafka://HOST:PORT/TOPIC?group=NAME or dir://PATH"
+        f"{option}: is no place that a stream reads; write kafka://HOST:PORT/TOPIC?group=NAME, "
+        "pubsub://PROJECT/SUBSCRIPTION or dir://PATH"
     )
 
 
-def open_source(uri: str, reader: ReaderOptions, policy: Policy, dataset: Dataset) -> StreamSource:
-    """Returns the source of records of ``--from``.
+def open_source(
+    uri: str, reader: ReaderOptions, policy: Policy, dataset: Dataset, *, received: StoreOpener
+) -> StreamSource:
+    """Returns the source of records of ``--from``; ``received`` as ``open_topic`` takes it.
 
     Raises:
         ConfigError: As ``open_topic``, or the options of the format do not fit.
@@ -101,4 +110,4 @@ def open_source(uri: str, reader: ReaderOptions, policy: Policy, dataset: Datase
 
         return FolderSource(Path(uri.removeprefix(FOLDER)))
     maker = reader.maker(policy, dataset)
-    return MessageSource(open_topic(uri, option="--from", lanes=cores()), maker)
+    return MessageSource(open_topic(uri, option="--from", received=received, lanes=cores()), maker)

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 import pytest
 from servers.apache_kafka import cached_jars
+from servers.pubsub import pubsub_program
 from servers.tansu import tansu_program
 
 __all__ = ["Server", "missing", "require"]
@@ -22,6 +23,7 @@ class Server(StrEnum):
 
     TANSU = "tansu"
     APACHE_KAFKA = "Apache Kafka"
+    PUBSUB = "Pub/Sub emulator"
 
 
 def missing(server: Server) -> str | None:
@@ -33,6 +35,10 @@ def missing(server: Server) -> str | None:
             tools = ["java"] if cached_jars() is not None else ["java", "mvn"]
             absent = [tool for tool in tools if shutil.which(tool) is None]
             return f"{' and '.join(absent)} not found on the PATH" if absent else None
+        case Server.PUBSUB:
+            if pubsub_program() is None:
+                return "google-cloud-cli-pubsub-emulator is not installed"
+            return None if shutil.which("java") is not None else "java not found on the PATH"
 
 
 def require(server: Server) -> None:

@@ -31,6 +31,7 @@ APPLICATION_IDS = {
     "data_keys": 0x436F4B31,
     "vault": 0x436F5631,
     "journal": 0x436F4A31,
+    "received": 0x436F5231,
 }
 
 

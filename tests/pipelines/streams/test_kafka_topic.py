@@ -287,21 +287,35 @@ def test_a_topic_that_lost_its_end_is_refused(shop: Callable[..., Shop]) -> None
             list(topic.messages(0, [orders.part(100, 3)]))
 
 
-@pytest.mark.skip
 def test_a_topic_that_was_made_anew_is_refused(shop: Callable[..., Shop]) -> None:
     orders = shop()
     orders.put(numbered(0, 100))
     with orders.open() as topic:
         read(topic, orders.part(0, 100))
-        orders.delete()
-        wait_for(lambda: orders.topic not in orders.admin.list_topics(timeout=10).topics)
-        orders.create()
-        orders.put(numbered(0, 5))
+        topic.commit({f"{orders.topic}/0": 100})
+    made_anew(orders)
+    with orders.open() as topic:
         with pytest.raises(RecordsGoneError, match=r"made anew"):
             _until_refused(topic, orders, 100)
-    with orders.open() as topic:  # and by a stream that is started again
+
+
+@ON_APACHE
+def test_a_topic_that_is_made_anew_while_it_is_open_is_refused(kafka: ApacheKafka) -> None:
+    # With the broker in memory librdkafka 2.16 crashes here.
+    orders = Shop(kafka.address, 1)
+    orders.put(numbered(0, 100))
+    with orders.open() as topic:
+        read(topic, orders.part(0, 100))
+        made_anew(orders)
         with pytest.raises(RecordsGoneError, match=r"made anew"):
             _until_refused(topic, orders, 100)
+
+
+def made_anew(orders: Shop) -> None:
+    orders.delete()
+    wait_for(lambda: orders.topic not in orders.admin.list_topics(timeout=10).topics)
+    orders.create()
+    orders.put(numbered(0, 5))
 
 
 def _until_refused(topic: KafkaTopic, orders: Shop, done: int) -> None:
@@ -409,7 +423,8 @@ def test_an_error_of_one_partition_loses_nothing_of_another(kafka: ApacheKafka) 
 
 
 @ON_APACHE
-def test_a_broker_that_is_killed_and_comes_again_is_read_on(kafka: ApacheKafka) -> None:
+def test_a_broker_that_is_killed_and_comes_again_is_read_on(kafka: ApacheKafka, monkeypatch: Any) -> None:
+    monkeypatch.setattr(kafka_topic, "BATCH", 50)
     orders = Shop(kafka.address, 2)
     for partition in range(2):
         orders.put([b"%05d" % number * 100 for number in range(4_000)], partition)
@@ -420,7 +435,7 @@ def test_a_broker_that_is_killed_and_comes_again_is_read_on(kafka: ApacheKafka) 
         for each in topic.messages(0, parts):
             found[each.partition] += zip(each.offsets.tolist(), each.values, strict=True)
             if not killed:
-                assert sum(map(len, found.values())) < 4_000
+                assert sum(map(len, found.values())) < 2_000
                 kafka.kill()
                 threading.Thread(target=kafka.start).start()
                 killed = True
