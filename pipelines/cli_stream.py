@@ -48,6 +48,10 @@ def stream(
         typer.Option(metavar="URI", help="Consent events, drained before each epoch: kafka:// or pubsub://, as above."),
     ] = None,
     out: OutOption = None,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Send protected events to a topic as well: kafka://HOST:PORT/TOPIC."),
+    ] = None,
     message_format: Annotated[
         str, typer.Option("--format", metavar="json|avro", help="How messages hold events.")
     ] = "json",
@@ -87,6 +91,7 @@ def stream(
     from ..transforms.protection_plan import dataset_of
     from .streams.places import MessageFormat, ReaderOptions, open_source, open_topic
     from .streams.received import received_in
+    from .streams.record_sink import open_sink
     from .streams.run import StreamOptions, run_stream
 
     if message_format not in tuple(MessageFormat):
@@ -101,9 +106,19 @@ def stream(
         events, topic = opened.enter_context(closing(place)), None
         if consents is not None:
             topic = opened.enter_context(closing(open_topic(consents, option="--consents", received=received)))
+        sink = None if to is None else opened.enter_context(closing(open_sink(to, read=(source, consents or ""))))
         for name in (signal.SIGTERM, signal.SIGINT):
             opened.callback(signal.signal, name, signal.signal(name, lambda *_: stop.set()))
-        run_stream(project, options, source=events, consents=topic, observer=observer, stop=stop, until_idle=until_idle)
+        run_stream(
+            project,
+            options,
+            source=events,
+            consents=topic,
+            observer=observer,
+            stop=stop,
+            until_idle=until_idle,
+            sink=sink,
+        )
     notice(f"\nStopped; start it again to go on. Check it any time: consentry verify {out}")
 
 

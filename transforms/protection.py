@@ -21,7 +21,7 @@ from ..schemas.info_types import (
     InvalidReason,
     OnDrift,
 )
-from ..schemas.record_columns import SUBJECT
+from ..schemas.record_columns import POSITION, SUBJECT
 from .dead_letters import Rejected
 from .detectors.recognizers import Recognizer
 from .failures import guarded
@@ -71,6 +71,7 @@ def protect_batch(
     *,
     with_vault: bool = True,
     recognizers: Sequence[Recognizer] = (),
+    positions: bool = False,
 ) -> Protected:
     """Returns the batch as the plan says.
 
@@ -80,6 +81,7 @@ def protect_batch(
         tokenizers: By token domain; not shared with other threads.
         with_vault: Whether to gather candidates.
         recognizers: Detectors of other makers for free text.
+        positions: Whether the rows keep their position in the source, as the reserved last column.
 
     Returns:
         Rows without permission for the dataset are left out and counted; rows with a value that ``on_invalid`` or
@@ -107,6 +109,8 @@ def protect_batch(
     _count_rows(batch, plan, counts)
     schema = plan.schema.with_metadata(batch.schema.metadata)
     protected = pa.RecordBatch.from_arrays(columns, schema=schema)
+    if positions:
+        protected = protected.append_column(POSITION, batch.column(POSITION))
     tally = Tally({key: count for key, count in counts.items() if count})
     return Protected(batch=protected, candidates=tuple(pieces.candidates), rejected=rejected, tally=tally)
 
@@ -178,18 +182,24 @@ class Protect(beam.PTransform[pa.RecordBatch, StageOutputs]):
 
     Args:
         shared: Opened in ``setup``; all steps of a pipeline take the same one.
+        positions: Whether protected rows keep their position in the source; who takes them removes it.
     """
 
-    def __init__(self, shared: StageOpener) -> None:
+    def __init__(self, shared: StageOpener, *, positions: bool = False) -> None:
         super().__init__()
         self._shared = shared
+        self._positions = positions
 
     def expand(self, input_or_inputs: beam.PCollection[pa.RecordBatch]) -> StageOutputs:
         """Returns protected batches, sealed dead letters and tallies."""
-        return stage_outputs(input_or_inputs, "ProtectBatch", _ProtectFn(self._shared))
+        return stage_outputs(input_or_inputs, "ProtectBatch", _ProtectFn(self._shared, self._positions))
 
 
 class _ProtectFn(StageFn):
+    def __init__(self, shared: StageOpener, positions: bool) -> None:
+        super().__init__(shared)
+        self._positions = positions
+
     def setup(self) -> None:
         super().setup()
         self._recognizers = self.stage.recognizers()
@@ -210,6 +220,7 @@ class _ProtectFn(StageFn):
             self._tokenizers,
             with_vault=stage.config.with_vault,
             recognizers=self._recognizers,
+            positions=self._positions,
         )
         if protected.rejected is not None:
             yield from refusals(stage.sealer.seal_rejected(protected.rejected))

@@ -26,6 +26,7 @@ from apache_beam.utils.shared import Shared
 from ...schemas.dataset import FieldPath
 from ...schemas.dead_letter import DEAD_LETTER_SCHEMA
 from ...schemas.errors import ConfigError, SecretError
+from ...schemas.record_columns import POSITION
 from ...transforms.consent_decision import Decide
 from ...transforms.failures import guarded
 from ...transforms.outputs import StageOutputs, counted, refusals, stage_outputs
@@ -39,6 +40,7 @@ from ..publication import DATA, DEAD_LETTERS
 from ..sinks import FileWriter, Receipt
 from ..splits import ReadBatch, source_of
 from .event_dates import event_dates
+from .record_sink import RecordSink
 from .sources import WRONG_TYPE, Part, StreamSource, refused
 
 __all__ = ["READ_BYTES", "EpochPipeline", "EpochWork", "Lane"]
@@ -66,6 +68,7 @@ class EpochWork:
         event_time: Path of the records' event time.
         place: Folder below which files are made.
         name: Of the epoch; part of the files' names.
+        sink: Takes protected rows besides the files; None: nobody does.
     """
 
     shares: Sequence[Sequence[Lane]]
@@ -74,6 +77,7 @@ class EpochWork:
     event_time: FieldPath
     place: str
     name: str
+    sink: RecordSink | None = None
     _tallies: list[Tally] = field(default_factory=list)
     _receipts: list[Receipt] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -142,6 +146,8 @@ class EpochPipeline:
         self._desk.work = work
         try:
             self._pipeline.run()
+            if work.sink is not None:
+                work.sink.flush()
         finally:
             self._desk.work = None
         return work.outcome()
@@ -159,7 +165,7 @@ class _ProtectEpoch(beam.PTransform[Any, Any]):
             shares |= beam.Reshuffle()
         read = stage_outputs(shares, "Read", _ReadFn(self._shared))
         decided = read.rows | "Decide" >> Decide(self._shared)
-        protected = decided.rows | "Protect" >> Protect(self._shared)
+        protected = decided.rows | "Protect" >> Protect(self._shared, positions=True)
         for name, stage in {"read": read, "decide": decided, "protect": protected}.items():
             self._noted(stage, name)
         return protected.rows | "WriteByDate" >> beam.ParDo(_WriteByDateFn(self._shared))
@@ -228,7 +234,10 @@ class _WriteLettersFn(_WorkFn):
 
 
 class _WriteByDateFn(_WorkFn):
-    """Writes rows to a folder for each day, and a file for each schema: an epoch may learn of a new column."""
+    """Writes rows to a folder for each day, and a file for each schema: an epoch may learn of a new column.
+
+    Where there is a sink, it gets them, too.
+    """
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -236,11 +245,14 @@ class _WriteByDateFn(_WorkFn):
 
     @guarded("write")
     def process(self, element: pa.RecordBatch) -> None:
-        schema = element.schema.remove_metadata()
-        dates = event_dates(element, self.work.event_time).dictionary_encode()
+        rows = element.drop_columns([POSITION])
+        if self.work.sink is not None:
+            self.work.sink.send(rows, _record_ids(element))
+        schema = rows.schema.remove_metadata()
+        dates = event_dates(rows, self.work.event_time).dictionary_encode()
         for code, date in enumerate(dates.dictionary.to_pylist()):
             alone = len(dates.dictionary) == 1
-            self._writer(date, schema).write(element if alone else element.filter(pc.equal(dates.indices, code)))
+            self._writer(date, schema).write(rows if alone else rows.filter(pc.equal(dates.indices, code)))
 
     def _writer(self, date: str, schema: pa.Schema) -> FileWriter:
         if (date, schema) not in self._writers:
@@ -257,3 +269,9 @@ class _WriteByDateFn(_WorkFn):
     def teardown(self) -> None:
         for writer in getattr(self, "_writers", {}).values():
             writer.abandon()
+
+
+def _record_ids(rows: pa.RecordBatch) -> list[str]:
+    """Returns ``PARTITION:OFFSET`` of each row, which no other record of the stream has."""
+    source = source_of(rows.schema)
+    return [f"{source}:{position}" for position in rows.column(POSITION).to_pylist()]

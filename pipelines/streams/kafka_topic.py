@@ -25,10 +25,10 @@ from ...schemas.errors import ConfigError, RecordsGoneError, RunError
 from .sources import Messages, Offsets, Part, lane_of
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, KafkaError
+    from confluent_kafka import Consumer, KafkaError, Producer
     from confluent_kafka.admin import AdminClient
 
-__all__ = ["KafkaPlace", "KafkaTopic", "open_kafka_topic", "parse_kafka_uri"]
+__all__ = ["KafkaPlace", "KafkaTopic", "open_kafka_topic", "parse_kafka_uri", "producer_of"]
 
 SCHEME = "kafka"
 KEYS = frozenset({"group", "config"})
@@ -38,8 +38,10 @@ EXTRA = "kafka:// needs an extra that is not installed; pip install 'consentry[k
 OURS = frozenset({
     "bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset",
     "enable.partition.eof", "isolation.level", "auto.commit.enable", "metadata.broker.list",
+    "enable.idempotence", "acks", "request.required.acks", "transactional.id", "message.timeout.ms",
+    "delivery.timeout.ms", "delivery.report.only.error",
 })  # fmt: skip
-"""Properties on which it depends that every record is read once."""
+"""Properties on which it depends that every record is read once, and none that is sent is lost."""
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 BATCH = 10_000
@@ -457,7 +459,6 @@ def _consumer(place: KafkaPlace) -> Consumer:
     from confluent_kafka import Consumer, KafkaException
 
     settings = {
-        "fetch.wait.max.ms": 50,
         "queued.max.messages.kbytes": 64 * 1024,
         "session.timeout.ms": CLOSE_SECONDS * 1000,  # so long a close waits for what was committed last
         **_settings(place),
@@ -470,6 +471,33 @@ def _consumer(place: KafkaPlace) -> Consumer:
     }
     try:
         return Consumer(settings, logger=_SILENT)
+    except (KafkaException, ValueError, TypeError) as error:
+        raise _refused(error) from None
+
+
+def producer_of(place: KafkaPlace, patience: float) -> Producer:
+    """Returns a producer that tells of messages only if they were not delivered.
+
+    Args:
+        place: Whose servers and properties it takes.
+        patience: Seconds that a message may be on its way.
+
+    Raises:
+        ConfigError: A property is none of librdkafka's.
+    """
+    from confluent_kafka import KafkaException, Producer
+
+    settings = {
+        "linger.ms": 5,
+        "queue.buffering.max.kbytes": 64 * 1024,
+        **_settings(place),
+        "enable.idempotence": True,
+        "acks": "all",
+        "delivery.timeout.ms": max(1, int(patience * 1000)),
+        "delivery.report.only.error": True,
+    }
+    try:
+        return Producer(settings, logger=_SILENT)
     except (KafkaException, ValueError, TypeError) as error:
         raise _refused(error) from None
 

@@ -24,6 +24,7 @@ from .epoch_sizes import EpochSizes
 from .journal import Journal, open_journal
 from .message_source import MessageTopic
 from .output import open_stream_output
+from .record_sink import RecordSink
 from .sources import StreamSource
 from .stream import EpochReport, Stream
 from .stream_manifest import StreamState
@@ -82,6 +83,7 @@ def run_stream(
     observer: Observer,
     stop: threading.Event,
     until_idle: bool = False,
+    sink: RecordSink | None = None,
     clock: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> None:
     """Streams records into an output until it is told to stop; then the epoch that has begun is finished first.
@@ -94,6 +96,7 @@ def run_stream(
         observer: Told what happens.
         stop: Set from outside.
         until_idle: Whether to stop when nothing is left to read, nor to merge.
+        sink: Takes protected records besides the output; None: nobody does.
         clock: Microseconds UTC.
 
     Raises:
@@ -111,7 +114,15 @@ def run_stream(
         config = replace(config, key_version=journal.settle("key_version", config.key_version))
         state = _state(journal, project, options, source, StreamState.of(key_versions_of(config), started_at))
         stream = Stream(
-            config, state, source=source, consents=consents, journal=journal, output=output, keys=keys, clock=clock
+            config,
+            state,
+            source=source,
+            consents=consents,
+            journal=journal,
+            output=output,
+            keys=keys,
+            clock=clock,
+            sink=sink,
         )
         _Loop(stream, project, policy, options, observer, stop, clock).run(until_idle)
 

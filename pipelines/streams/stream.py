@@ -34,6 +34,7 @@ from .epochs import Epoch, EpochAccount, EpochState, ends_of
 from .journal import Journal, Merge, Topic
 from .message_source import MessageTopic, Unread
 from .output import StreamOutput
+from .record_sink import RecordSink
 from .sources import Part, StreamSource, lane_of
 from .stream_manifest import PURGED, StreamState, stream_manifest
 
@@ -73,6 +74,7 @@ class Stream:
         output: Locked.
         keys: Sign the manifest.
         clock: Microseconds UTC.
+        sink: Takes protected records besides the output; None: nobody does.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Stream:
         output: StreamOutput,
         keys: ProofKeys,
         clock: Callable[[], int],
+        sink: RecordSink | None = None,
     ) -> None:
         self._shared = SharedStage(config)
         self._stage: Stage = self._shared.open()
@@ -97,6 +100,7 @@ class Stream:
         self._output = output
         self._keys = keys
         self._clock = clock
+        self._sink = sink
         self._threads = cores()
         self._pipelines: dict[int, EpochPipeline] = {}
         self._feed = ConsentFeed(self._stage.stores.ledger, config.policy)
@@ -267,6 +271,7 @@ class Stream:
             event_time=self._stage.dataset.event_time,
             place=str(self._output.staging),
             name=epoch.name,
+            sink=self._sink,
         )
         found = self._pipelines[threads].run(work)
         return Outcome(merge((letters.tally, found.tally)), (*letters.receipts, *found.receipts))

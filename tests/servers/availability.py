@@ -1,4 +1,4 @@
-"""Which real servers this machine can run. Where one cannot be had, tests skip and say so loudly; all else is a failure.
+"""Which real servers this machine can run. Where one cannot be had, tests skip and say so; all else is a failure.
 
 Only the absence of a tool lets a test skip. A tool that is there and does not work, or a server that does not start,
 fails the test that needs it.

@@ -231,6 +231,10 @@ def check_case(case: Case, policy_of: PolicyOf, decided: DecidedOf, tokenizers: 
     without = protect_batch(batch, plan, tokenizers, with_vault=False)
     assert without.candidates == ()
     assert without.batch.equals(found.batch)
+    placed = protect_batch(batch, plan, tokenizers, positions=True).batch
+    positions = dict(zip(shown, batch.column(POSITION).to_pylist(), strict=True))
+    assert placed.column(POSITION).to_pylist() == [positions[row] for row in leaving]
+    assert placed.drop_columns([POSITION]).equals(found.batch, check_metadata=True)
 
 
 def is_valid(batch: pa.RecordBatch) -> bool:

@@ -52,7 +52,7 @@ class SqliteDatabase:
 
     Args:
         path: The file.
-        store: ``ledger``, ``access_log``, ``data_keys``, ``vault`` or ``journal``: which tables it has.
+        store: Which tables it has: one of ``APPLICATION_IDS``.
         create: Whether a missing file is made; without it a missing store is an error, because an empty ledger in
             its place would permit what customers refused.
 

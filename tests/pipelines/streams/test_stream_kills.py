@@ -22,6 +22,7 @@ from consentry.pipelines.verify import verify_output
 from consentry.schemas.project import Project, read_project
 from consentry.transforms.crypto.key_sets import PublicKeys
 from oracles.stream_shop import CARD, PROGRAM, SUBJECTS, StreamProcess, consent, ended, letter_places, order, wait_for
+from servers.availability import Server, require
 from servers.tansu import tansu_broker
 
 KILLS = 200 if os.environ.get("CONSENTRY_SOAK") else 20
@@ -32,6 +33,7 @@ RATE = 2_000
 
 @pytest.fixture
 def broker() -> Iterator[str]:
+    require(Server.TANSU)
     with tansu_broker() as address:
         yield address
 

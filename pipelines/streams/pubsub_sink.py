@@ -1,0 +1,134 @@
+"""Publishes protected records to a Pub/Sub topic as JSON, at least once, each with an id that stays the same.
+
+What a stream does again after a crash is published again, under the same ids: readers drop what they have seen.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pyarrow as pa
+
+from ...schemas.errors import ConfigError, PrivacyError, RunError, SecretError
+from .json_texts import json_texts
+from .kafka_sink import RECORD_ID
+from .pubsub_topic import EXTRA, PubSubPlace, no_credentials
+
+if TYPE_CHECKING:
+    from google.cloud.pubsub_v1 import PublisherClient
+
+__all__ = ["PubSubSink", "open_pubsub_sink"]
+
+PATIENCE_SECONDS = 60.0
+MOST_WAITING = 20_000
+MOST_BYTES_WAITING = 64 << 20
+
+
+def open_pubsub_sink(place: PubSubPlace) -> PubSubSink:
+    """Returns what publishes to a topic; the topic is asked when something is published.
+
+    Raises:
+        ConfigError: The extra is missing, or there are no credentials.
+    """
+    try:
+        from google.api_core.retry import Retry
+        from google.auth.exceptions import GoogleAuthError
+        from google.cloud.pubsub_v1 import PublisherClient
+        from google.cloud.pubsub_v1.types import (
+            BatchSettings,
+            LimitExceededBehavior,
+            PublisherOptions,
+            PublishFlowControl,
+        )
+    except ModuleNotFoundError:
+        raise ConfigError(EXTRA) from None
+    waiting = PublishFlowControl(MOST_WAITING, MOST_BYTES_WAITING, LimitExceededBehavior.BLOCK)
+    options = PublisherOptions(flow_control=waiting, retry=Retry(timeout=PATIENCE_SECONDS), timeout=PATIENCE_SECONDS)
+    try:
+        client = PublisherClient(BatchSettings(max_messages=1_000), options)
+    except GoogleAuthError:
+        raise no_credentials() from None
+    return PubSubSink(place, client)
+
+
+class PubSubSink:
+    """A ``RecordSink``; make it with ``open_pubsub_sink``.
+
+    Args:
+        place: Of the topic.
+        client: Stopped with it.
+    """
+
+    def __init__(self, place: PubSubPlace, client: PublisherClient) -> None:
+        self._place = place
+        self._client = client
+        self._path = client.topic_path(place.project, place.name)
+        self._lock = threading.Lock()
+        self._sent: list[Any] = []
+
+    def send(self, batch: pa.RecordBatch, ids: Sequence[str]) -> None:
+        """Publishes protected rows in the background, one message each; waits where too many are on their way.
+
+        Args:
+            batch: Without reserved columns.
+            ids: One for each row.
+
+        Raises:
+            RunError: A row is larger than Pub/Sub takes.
+        """
+        from google.api_core.exceptions import GoogleAPIError
+
+        for text, record_id in zip(json_texts(batch), ids, strict=True):
+            try:
+                sent = self._client.publish(self._path, text, **{RECORD_ID: record_id})
+            except (GoogleAPIError, ValueError) as error:
+                raise self._failure(error) from None
+            with self._lock:
+                self._sent.append(sent)
+
+    def flush(self) -> None:
+        """Returns when Pub/Sub has all that was sent.
+
+        Raises:
+            RunError: It has not.
+        """
+        from google.api_core.exceptions import GoogleAPIError
+        from google.auth.exceptions import GoogleAuthError
+
+        with self._lock:  # who flushes meanwhile waits for the same
+            sent, self._sent = self._sent, []
+            try:
+                for each in sent:
+                    each.result()
+            except (GoogleAPIError, GoogleAuthError, TimeoutError, ValueError) as error:
+                raise self._failure(error) from None
+
+    def close(self) -> None:
+        """Stops; what waits is sent before."""
+        self._client.stop()
+
+    def __repr__(self) -> str:
+        return f"<PubSubSink: {self._place.partition}>"
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise SecretError("a sink holds what lets us in, and cannot be copied")
+
+    def _failure(self, error: Exception) -> PrivacyError:
+        from google.api_core import exceptions as told
+        from google.cloud.pubsub_v1.publisher.exceptions import MessageTooLargeError
+
+        place = f"pubsub:{self._place.partition}"
+        match error:
+            case told.NotFound():
+                return RunError(f"{place}: there is no such topic; create it, or check project and name")
+            case told.PermissionDenied() | told.Unauthenticated():
+                return RunError(f"{place}: may not be written; grant this account the role roles/pubsub.publisher")
+            case told.InvalidArgument() | MessageTooLargeError():
+                return RunError(
+                    f"{place}: does not take a record; Pub/Sub takes 10 MB: drop large fields in the policy"
+                )
+            case _:
+                kind = type(error).__name__
+                return RunError(f"{place}: Pub/Sub cannot be asked ({kind}); see to the network and the credentials")
