@@ -25,6 +25,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from consentry.pipelines.outcome import READ
 from consentry.pipelines.scaffold import write_project
 from consentry.pipelines.streams.places import MessageFormat, ReaderOptions, open_source
+from consentry.pipelines.streams.received import received_in
 from consentry.pipelines.streams.run import StreamOptions, run_stream
 from consentry.pipelines.streams.stream import EpochReport
 from consentry.schemas.policy_file import read_policy
@@ -132,8 +133,13 @@ def _stream(
                 stop.set()
 
         seen.epoch = epoch  # type: ignore[method-assign]
-    uri, reader = f"kafka://{broker}/orders?group=bench", ReaderOptions(MessageFormat.JSON)
-    with closing(open_source(uri, reader, policy, policy.datasets["orders"])) as source:
+    properties = out.parent / "kafka.properties"
+    # The broker of the tests holds a fetch for all of this time, other than Apache Kafka, and gives nothing of a long
+    # topic in a short one.
+    properties.write_text(f"fetch.wait.max.ms={500 if until else 100}\n")
+    uri, reader = f"kafka://{broker}/orders?group=bench&config={properties}", ReaderOptions(MessageFormat.JSON)
+    place = received_in(project, str(out))
+    with closing(open_source(uri, reader, policy, policy.datasets["orders"], received=place)) as source:
         options = StreamOptions(dataset="orders", out=str(out))
         run_stream(project, options, source=source, consents=None, observer=seen, stop=stop)
 

@@ -460,6 +460,7 @@ def _consumer(place: KafkaPlace) -> Consumer:
 
     settings = {
         "queued.max.messages.kbytes": 64 * 1024,
+        "fetch.queue.backoff.ms": 10,  # a second by default, in which a quick reader has nothing to do
         "session.timeout.ms": CLOSE_SECONDS * 1000,  # so long a close waits for what was committed last
         **_settings(place),
         "group.id": place.group,

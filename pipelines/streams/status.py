@@ -33,7 +33,7 @@ class StreamStatus:
         dataset: Of the records.
         source: What people call where they come from.
         last: The newest epoch that is sealed; None: there is none yet.
-        held: Records of an epoch that was begun and is not sealed: it runs, or waits for the stream to be started again.
+        held: Records of an epoch that was begun and is not sealed: it runs, or waits for another start.
         rate: Records a second of the newest epochs, from the first one's sealing to the last one's.
         books: Of all epochs: ``in``, ``out``, ``dropped``, ``dead_lettered``.
         reasons: Dead letters by reason.

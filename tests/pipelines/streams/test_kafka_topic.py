@@ -434,6 +434,33 @@ def test_a_broker_that_is_killed_and_comes_again_is_read_on(kafka: ApacheKafka, 
         assert topic.first() == {parts[0].partition: 4_000, parts[1].partition: 0}
 
 
+@ON_APACHE
+def test_a_broker_that_is_gone_for_a_while_loses_nothing(kafka: ApacheKafka) -> None:
+    orders = Shop(kafka.address, 2)
+    for partition in range(2):
+        orders.put([b"%05d" % number * 100 for number in range(2_000)], partition)
+    parts = [orders.part(0, 2_000, partition) for partition in range(2)]
+    with orders.open(patience=1, properties=SMALL_FETCHES) as topic:
+        topic.ends({part.partition: 0 for part in parts})
+        kafka.kill()
+        with pytest.raises(RunError, match="nothing came for 1 s"):
+            read(topic, *parts)
+        with pytest.raises(RunError, match="the broker cannot be asked"):
+            topic.ends({part.partition: 0 for part in parts})
+        kafka.start()
+        found: dict[str, Any] = {}
+
+        def whole() -> bool:
+            try:
+                found.update(read(topic, *parts))
+            except RunError:
+                return False
+            return True
+
+        wait_for(whole)
+        assert found == orders.wanted(*parts)
+
+
 @pytest.mark.parametrize(
     ("uri", "told"),
     [
