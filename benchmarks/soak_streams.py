@@ -26,7 +26,7 @@ def main() -> int:
     rate = int(sys.argv[2]) if len(sys.argv) > 2 else 2_000
     with bench_streams._shop() as (broker, project, out):
         stop, seen = threading.Event(), bench_streams._Seen()
-        thread = threading.Thread(target=bench_streams._stream, args=(project, broker, out, seen, stop))
+        thread = threading.Thread(target=bench_streams._stream, args=(project, broker, out, seen, stop, 1 << 62))
         thread.start()
         context = get_context("spawn")
         times = context.Queue()

@@ -21,7 +21,8 @@ from .cli_options import (
 from .console import notice, print_json, print_table
 
 if TYPE_CHECKING:
-    from .letter_replay import ReplayReport
+    from ..schemas.project import Project
+    from .letter_trial import ReplayReport
 
 __all__ = ["dead_letters_app"]
 
@@ -31,7 +32,7 @@ dead_letters_app = typer.Typer(
 dead_letters_app.callback()(remember_config)
 
 FolderArgument = Annotated[
-    str, typer.Argument(metavar="DIR", help="An output of `consentry protect`.", callback=utf8_text)
+    str, typer.Argument(metavar="DIR", help="An output of `consentry protect` or `stream`.", callback=utf8_text)
 ]
 
 
@@ -111,22 +112,38 @@ def replay(
 
     Publishes a new state of DIR at one moment: the rows that were there, those
     that were recovered, and the letters that remain. Letters that fail again can
-    be opened no longer than before. Letters whose key is destroyed stay.
+    be opened no longer than before. Letters whose key is destroyed stay. A stream
+    that writes to DIR must be stopped first.
     """
     with without_tracebacks():
-        from .letter_replay import replay_letters
-
-        report = replay_letters(open_project(context, config), folder, now=instant_or_now(at), reason=reason)
+        report = _replayed(open_project(context, config), folder, now=instant_or_now(at), reason=reason)
     if json:
         print_json(report.as_json())
     else:
         _summarise(report, folder)
 
 
+def _replayed(project: Project, folder: str, *, now: int, reason: str | None) -> ReplayReport:
+    from .streams.output import is_stream_output
+
+    if is_stream_output(folder):
+        from .streams.stream_replay import replay_stream_letters
+
+        return replay_stream_letters(project, folder, now=now, reason=reason)
+    from .letter_replay import replay_letters
+
+    return replay_letters(project, folder, now=now, reason=reason)
+
+
 def _summarise(report: ReplayReport, folder: str) -> None:
-    names = ("tried", "recovered", "dropped", "failed", "skipped", "closed")
+    names = ("tried", "recovered", "dropped", "failed", "waiting", "skipped", "closed")
     print_table(f"{folder}: dead letters", ("letters", "count"), [(name, getattr(report, name)) for name in names])
     books = report.manifest.books
     notice(f"In {books.in_:,} = out {books.out:,} + dropped {books.dropped:,} + dead-lettered {books.dead_lettered:,}")
+    if report.waiting:
+        notice(
+            f"{report.waiting:,} have a field that the stream has not met yet; start the stream, and replay them when "
+            "a record with it has come."
+        )
     if not report.changed:
         notice("Nothing changed.")

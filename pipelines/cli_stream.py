@@ -50,7 +50,10 @@ def stream(
     out: OutOption = None,
     to: Annotated[
         str | None,
-        typer.Option(metavar="URI", help="Send protected events to a topic as well: kafka://HOST:PORT/TOPIC."),
+        typer.Option(
+            metavar="URI",
+            help="Send protected events to a topic as well: kafka://HOST:PORT/TOPIC or pubsub://PROJECT/TOPIC.",
+        ),
     ] = None,
     message_format: Annotated[
         str, typer.Option("--format", metavar="json|avro", help="How messages hold events.")

@@ -1,11 +1,9 @@
-"""Replays dead letters: opens them in memory, protects them as policy and ledger are now, and publishes a new state.
+"""Replays the dead letters of a run's output, as policy and ledger are now, and publishes a new state.
 
 The new state of the output has the old data files as they were (hard links), the recovered rows in files of their own,
 the letters that remain, and a signed manifest whose books balance. It takes the place of the old state by one
-exchange of folders. Values reach the vault before rows reach the output, as in every run.
-
-Nobody sees a raw value: letters are opened in this process, and whatever fails here leaves without a message of its
-own. What fails again keeps the keys of its first sealing, so that a replay never lengthens how long it can be opened.
+exchange of folders. How letters are tried is told in ``letter_trial``; the output of a stream is replayed by
+``streams.stream_replay``.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -15,81 +13,38 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..schemas.dead_letter import DEAD_LETTER_SCHEMA, DeadLetter
 from ..schemas.errors import ConfigError, IntegrityError, OutputError, RunError
 from ..schemas.manifest import MANIFEST_NAME, Manifest
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
 from ..schemas.record_columns import POSITION, SOURCE_KEY
-from ..transforms.consent_decision import decide_batch
 from ..transforms.crypto.key_sets import ProofKeys, PublicKeys
-from ..transforms.dead_letters import Rejected
 from ..transforms.failures import guarded
-from ..transforms.protection import protect_batch
-from ..transforms.protection_plan import ProtectionPlan, check_dataset_columns, dropped_paths
-from ..transforms.stage import Stage, StageConfig, open_stage, settle_stage
+from ..transforms.protection_plan import ProtectionPlan
+from ..transforms.stage import Stage, settle_stage
 from ..transforms.stores.data_keys import DataKeys
-from ..transforms.tally import Tally, merge
-from ..transforms.tokens.tokenizer import Tokenizer
-from .desk import check_stores, oldest_kept
+from .desk import check_stores
 from .exchange import exchange_folders
 from .keyring_files import open_proof_keys
 from .letter_manifest import data_files, manifest_after_replay
 from .letter_records import first_difference, record_batches, record_columns
-from .letters import LetterOutput, OpenedLetter, StoredLetter, open_letter_output, open_stored, stored_letters
+from .letter_trial import LetterTrial, ReplayReport, opened_stage
+from .letters import LetterOutput, OpenedLetter, open_letter_output, open_stored, stored_letters
 from .manifest_file import SettledRun, key_versions_of, sign_manifest
-from .outcome import Outcome
-from .publication import DATA, DEAD_LETTERS, FILE_SCHEME, LocalPublication, is_local, open_publication
-from .sinks import FileWriter
+from .publication import DATA, FILE_SCHEME, LocalPublication, is_local, open_publication
+from .sinks import FileWriter, Receipt
 from .splits import ReadBatch, RejectedLine
 from .verify import verify_output
 
 __all__ = ["ReplayReport", "opened_records", "replay_letters"]
-
-STAGE = "replay"
-READ_STAGE = "read"
-PROTECT_STAGE = "protect"
-MOST_PLANS = 64
-"""Kept at a time: data in the names of fields must not pile up."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayReport:
-    """What came of a replay.
-
-    Attributes:
-        tried: Letters that were opened.
-        recovered: Rows that are in the output now.
-        dropped: Records whose subject permits nothing now.
-        failed: Letters that failed again.
-        closed: Letters that nobody can open any more.
-        skipped: Letters that hold no record, or not all that a decision needs.
-        manifest: Of the output as it stands now.
-        changed: Whether a new state was published.
-    """
-
-    tried: int
-    recovered: int
-    dropped: int
-    failed: int
-    closed: int
-    skipped: int
-    manifest: Manifest
-    changed: bool
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns the document of ``dead-letters replay --json``."""
-        names = ("changed", "tried", "recovered", "dropped", "failed", "closed", "skipped")
-        return {**{name: getattr(self, name) for name in names}, "manifest": self.manifest.as_json()}
 
 
 def replay_letters(
@@ -125,17 +80,27 @@ def replay_letters(
         output = _sound_output(project, out)
         config = settle_stage(project, policy, output.manifest.dataset, now=now, started_at=started_at)
         run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started_at // 1_000_000))}-{secrets.token_hex(4)}"
-        with open_publication(out, run=run, replace=True) as publication, _open(config) as stage:
+        with open_publication(out, run=run, replace=True) as publication, opened_stage(config) as stage:
             assert isinstance(publication, LocalPublication)
-            replay = _Replay(output, stage, publication.place, run, reason)
-            replay.work_off()
-            if not replay.changed:
-                return replay.report(output.manifest)
+            stage.follow_ledger(started_at)
+            rows = _OneSchema(output, stage, place=publication.place, run=run)
+            trial = LetterTrial(output, stage, rows, place=publication.place, run=run, reason=reason)
+            trial.work_off()
+            if not trial.changed:
+                return trial.report(output.manifest)
             purged = stage.follow_ledger(clock())
-            manifest = manifest_after_replay(
-                output.manifest, replay.settled(started_at), replay.outcome, purged=purged, finished_at=clock()
+            settled = SettledRun(
+                id=run,
+                config=config,
+                plan=rows.plan,
+                inputs=output.manifest.inputs,
+                key_versions=key_versions_of(config),
+                started_at=started_at,
             )
-            return replay.report(_published(publication, output, manifest, keys))
+            manifest = manifest_after_replay(
+                output.manifest, settled, trial.outcome, purged=purged, finished_at=clock()
+            )
+            return trial.report(_published(publication, output, manifest, keys))
 
 
 def _check_local(out: str) -> None:
@@ -179,195 +144,52 @@ def _sound_output(project: Project, out: str) -> LetterOutput:
         )
     output = open_letter_output(out, trust)
     if output.manifest.stream is not None:
-        raise ConfigError(f"{out}: is the output of a stream, whose letters this version cannot replay")
+        raise ConfigError(
+            f"{out}: is the output of a stream without its journal, so its letters can be listed and shown alone; "
+            "replay them where the stream writes"
+        )
     return output
 
 
-@contextmanager
-def _open(config: StageConfig) -> Iterator[Stage]:
-    """Yields the open stage, with expired keys and values gone and the vault as the ledger says."""
-    stage = open_stage(config)
-    stores = stage.stores
-    with ExitStack() as opened:
-        for store in (stores.data_keys, stores.ledger, stores.vault):
-            if store is not None:
-                opened.enter_context(closing(store))
-        started_at = config.now if config.started_at is None else config.started_at
-        stores.data_keys.sweep(started_at)
-        if stores.vault is not None:
-            stores.vault.sweep(oldest_kept(config.policy, started_at))
-        stage.follow_ledger(started_at)
-        yield stage
+class _OneSchema:
+    """Takes recovered rows for an output whose files all have one schema.
 
+    Args:
+        output: Signed and checked.
+        stage: Settled for the replay.
+        place: Folder of the new state.
+        run: Part of the files' names.
 
-@dataclass(slots=True)
-class _Counts:
-    tried: int = 0
-    recovered: int = 0
-    dropped: int = 0
-    failed: int = 0
-    closed: int = 0
-    skipped: int = 0
+    Attributes:
+        plan: Of the rows; ``absent`` are the paths that no record had.
 
+    Raises:
+        ConfigError: The policy would write other fields.
+    """
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A plan with tokenizers for rows of one schema."""
-
-    plan: ProtectionPlan
-    tokenizers: Mapping[str, Tokenizer]
-
-
-@dataclass(slots=True)
-class _Refusals:
-    """Letters of one go that failed again, by their place, with stage and reason."""
-
-    found: dict[int, tuple[str, str]] = field(default_factory=dict)
-
-    def add(self, rejected: Rejected | None) -> None:
-        if rejected is not None:
-            for place, reason in zip(rejected.rows[POSITION].to_pylist(), rejected.reasons, strict=True):
-                self.found[place] = (rejected.stage, reason)
-
-
-class _Replay:
-    """Works off the letters of an output, some at a time."""
-
-    def __init__(self, output: LetterOutput, stage: Stage, place: str, run: str, reason: str | None) -> None:
-        self._output = output
-        self._stage = stage
-        self._reason = reason
+    def __init__(self, output: LetterOutput, stage: Stage, *, place: str, run: str) -> None:
+        self._name = output.name
         self._place = place
         self._run = run
         self._written = _data_schema(output)
         self._rows: FileWriter | None = None
-        self._letters = FileWriter(place, DEAD_LETTERS, DEAD_LETTER_SCHEMA, run=run)
-        self._recognizers = stage.recognizers()
-        self._prepared: dict[pa.Schema, _Prepared] = {}
-        self._tallies: list[Tally] = []
-        self._resealed = 0
-        self._plan = stage.plan(pa.schema([]) if self._written is None else record_columns({}, self._written))
-        self.counts = _Counts()
-        self.outcome = Outcome()
+        self.plan = stage.plan(pa.schema([]) if self._written is None else record_columns({}, self._written))
+        self._check_same(self.plan)  # before anything is done
 
     @property
-    def changed(self) -> bool:
-        """Whether the output would be another than before."""
-        return bool(self.counts.recovered or self.counts.dropped or self._resealed)
+    def columns(self) -> pa.Schema | None:
+        """Those of the data files; None where there is none yet."""
+        return self._written
 
-    def settled(self, started_at: int) -> SettledRun:
-        """Returns what stands of the replay; in its plan, absent is what no record had."""
-        config, inputs = self._stage.config, self._output.manifest.inputs
-        return SettledRun(
-            id=self._run,
-            config=config,
-            plan=self._plan,
-            inputs=inputs,
-            key_versions=key_versions_of(config),
-            started_at=started_at,
-        )
+    def takes(self, plan: ProtectionPlan) -> bool:
+        """Returns True.
 
-    def report(self, manifest: Manifest) -> ReplayReport:
-        """Returns what came of it."""
-        numbers = {name: getattr(self.counts, name) for name in _Counts.__dataclass_fields__}
-        return ReplayReport(**numbers, manifest=manifest, changed=self.changed)
-
-    @guarded(STAGE)
-    def work_off(self) -> None:
-        """Tries all letters, and writes rows and remaining letters."""
-        self._check_same(self._plan)  # before anything is done
-        for stored in stored_letters(self._output):
-            opened = list(self._opened(stored))
-            kept = {place: each.letter for place, each in enumerate(stored)}
-            for protect_stage in (False, True):
-                some = [
-                    (at, each) for at, each in opened if (each.stored.letter.stage == PROTECT_STAGE) is protect_stage
-                ]
-                for at, letter in self._tried(some, met_drift=protect_stage):
-                    if letter is None:
-                        del kept[at]
-                    else:
-                        kept[at] = letter
-            self._keep(list(kept.values()))
-        receipts = (*(() if self._rows is None else self._rows.finish()), *self._letters.finish())
-        self.outcome = Outcome(merge(self._tallies), receipts)
-
-    def _opened(self, stored: Sequence[StoredLetter]) -> Iterator[tuple[int, OpenedLetter]]:
-        """Yields the letters that can be tried, with their places."""
-        wanted = [
-            (place, each)
-            for place, each in enumerate(stored)
-            if self._reason is None or each.letter.reason == self._reason
-        ]
-        tenant, data_keys = self._stage.config.project.tenant, self._stage.stores.data_keys
-        for (place, _), opened in zip(
-            wanted, open_stored([each for _, each in wanted], data_keys, tenant), strict=True
-        ):  # fmt: skip
-            if opened is None:
-                self.counts.closed += 1
-            elif opened.record is None or not self._is_complete(opened):
-                self.counts.skipped += 1
-            else:
-                self.counts.tried += 1
-                yield place, opened
-
-    def _is_complete(self, opened: OpenedLetter) -> bool:
-        """Whether the record still has what a decision needs: fields that the policy drops were not sealed."""
-        subject, dataset = opened.stored.keys.subject, self._stage.dataset
-        if opened.stored.letter.dataset != self._stage.config.dataset:
-            return False
-        if subject is not None and self._stage.sealer.subject_of(opened.record or {}) != subject:
-            return False
-        dropped = dropped_paths(self._stage.config.policy, self._stage.config.dataset)
-        return not any(dataset.event_time.is_under(path) for path in dropped)
-
-    def _tried(
-        self, letters: Sequence[tuple[int, OpenedLetter]], *, met_drift: bool
-    ) -> Iterator[tuple[int, DeadLetter | None]]:
-        """Yields what remains of letters: None where one was recovered or dropped, else the letter to keep."""
-        refused = _Refusals()
-        for found in record_batches([each.record or {} for _, each in letters], self._written, self._check_columns):
-            if isinstance(found, pa.RecordBatch):
-                self._protected(found, refused, met_drift=met_drift)
-            else:
-                refused.found[found[0]] = (READ_STAGE, found[1].value)
-        for number, (place, opened) in enumerate(letters):
-            again = refused.found.get(number)
-            yield place, None if again is None else self._refused(opened, *again)
-
-    def _check_columns(self, schema: pa.Schema) -> None:
-        check_dataset_columns(schema, self._stage.dataset, self._stage.config.dataset)
-
-    def _protected(self, rows: pa.RecordBatch, refused: _Refusals, *, met_drift: bool) -> None:
-        """Decides about rows, protects them, and writes the vault and then what leaves."""
-        stage, config = self._stage, self._stage.config
-        decided = decide_batch(
-            rows, stage.dataset, config.policy, stage.snapshot, stage.reference_key, config.now, purposes=stage.purposes
-        )
-        refused.add(decided.rejected)
-        if not decided.batch.num_rows:
-            return
-        prepared = self._prepare(decided.batch.schema)
-        protected = protect_batch(
-            decided.batch, prepared.plan, prepared.tokenizers, with_vault=True, recognizers=self._recognizers
-        )
-        refused.add(protected.rejected)
-        counts = {key: count for key, count in protected.tally.counts.items() if not (met_drift and key[0] == "drift")}
-        self._tallies += [Tally(counts), stage.keep(protected.candidates)]
-        self.counts.dropped += protected.tally[("rows", "dropped")]
-        self.counts.recovered += protected.batch.num_rows
-        if protected.batch.num_rows:
-            self._writer(prepared.plan).write(protected.batch)
-
-    def _prepare(self, schema: pa.Schema) -> _Prepared:
-        if schema not in self._prepared:
-            plan = self._stage.plan(schema)
-            self._check_same(plan)
-            self._plan = replace(plan, absent=tuple({*self._plan.absent} & {*plan.absent}))
-            if len(self._prepared) >= MOST_PLANS:
-                self._prepared.clear()
-            self._prepared[schema] = _Prepared(plan, self._stage.tokenizers(plan))
-        return self._prepared[schema]
+        Raises:
+            ConfigError: The policy would write other fields.
+        """
+        self._check_same(plan)
+        self.plan = replace(plan, absent=tuple({*self.plan.absent} & {*plan.absent}))
+        return True
 
     def _check_same(self, plan: ProtectionPlan) -> None:
         """Refuses a policy that would write other fields: an output has one schema."""
@@ -375,32 +197,21 @@ class _Replay:
         if different is not None:
             path, how = different
             raise ConfigError(
-                f"{self._output.name}: field {path}: {how}, and one output has one schema; protect the inputs anew "
+                f"{self._name}: field {path}: {how}, and one output has one schema; protect the inputs anew "
                 "with --replace, or give the policy back what it said of this field; the output is as it was",
                 reason="schema_changed",
             )
 
-    def _writer(self, plan: ProtectionPlan) -> FileWriter:
+    def write(self, rows: pa.RecordBatch, plan: ProtectionPlan) -> None:
+        """Writes rows to a data file."""
         if self._rows is None:
             self._rows = FileWriter(self._place, DATA, plan.schema, run=self._run)
             self._written = plan.schema if self._written is None else self._written
-        return self._rows
+        self._rows.write(rows)
 
-    def _refused(self, opened: OpenedLetter, stage: str, reason: str) -> DeadLetter:
-        self.counts.failed += 1
-        letter = opened.stored.letter
-        if (letter.stage, letter.reason) == (stage, reason):
-            return letter
-        self._resealed += 1
-        return self._stage.sealer.seal_again(
-            letter, opened.record or {}, stage=stage, reason=reason, day_key=opened.day_key,
-            subject_key=opened.subject_key,
-        )  # fmt: skip
-
-    def _keep(self, letters: Sequence[DeadLetter]) -> None:
-        if letters:
-            rows = [{name: getattr(each, name) for name in DEAD_LETTER_SCHEMA.names} for each in letters]
-            self._letters.write(pa.RecordBatch.from_pylist(rows, schema=DEAD_LETTER_SCHEMA))
+    def finish(self) -> Sequence[Receipt]:
+        """Completes the files."""
+        return () if self._rows is None else self._rows.finish()
 
 
 def _data_schema(output: LetterOutput) -> pa.Schema | None:

@@ -23,6 +23,7 @@ from .json_records import JsonFault, load_record
 from .output_folder import OutputFolder, open_output_folder
 
 __all__ = [
+    "CONSENT_STAGE",
     "ID_DIGITS",
     "LetterOutput",
     "OpenedLetter",
@@ -32,6 +33,8 @@ __all__ = [
     "stored_letters",
 ]
 
+CONSENT_STAGE = "consent"
+"""Stage of letters that hold faulty consent events, which are no records."""
 ID_DIGITS = 12
 BLOCK = 1 << 20
 BATCH_ROWS = 1024

@@ -3,6 +3,8 @@
     shares ─ Read ─ Decide ─ Protect ─ WriteByDate
               └───────┴────────┴────── WriteLetters, one for each stage
 
+Protected rows go to a sink as well, where there is one, and it has them all before the epoch is sealed.
+
 To build a pipeline takes Beam longer than to run a small one, so it is built once for a stream. What differs from
 epoch to epoch is ``EpochWork``, which its steps, all in this process, find when they start; what comes of it they
 note there.
@@ -15,12 +17,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import apache_beam as beam
 import pyarrow as pa
-import pyarrow.compute as pc
 from apache_beam.utils.shared import Shared
 
 from ...schemas.dataset import FieldPath
@@ -36,10 +36,10 @@ from ...transforms.stage import SharedStage, Stage
 from ...transforms.tally import Tally, merge
 from ..outcome import READ, Outcome
 from ..pipeline_runs import LocalPipeline
-from ..publication import DATA, DEAD_LETTERS
+from ..publication import DEAD_LETTERS
 from ..sinks import FileWriter, Receipt
 from ..splits import ReadBatch, source_of
-from .event_dates import event_dates
+from .dated_files import DatedFiles
 from .record_sink import RecordSink
 from .sources import WRONG_TYPE, Part, StreamSource, refused
 
@@ -234,41 +234,26 @@ class _WriteLettersFn(_WorkFn):
 
 
 class _WriteByDateFn(_WorkFn):
-    """Writes rows to a folder for each day, and a file for each schema: an epoch may learn of a new column.
-
-    Where there is a sink, it gets them, too.
-    """
+    """Writes rows to files by day; where there is a sink, it gets them, too."""
 
     def start_bundle(self) -> None:
         super().start_bundle()
-        self._writers: dict[tuple[str, pa.Schema], FileWriter] = {}
+        self._files = DatedFiles(self.work.place, run=self.work.name, event_time=self.work.event_time)
 
     @guarded("write")
     def process(self, element: pa.RecordBatch) -> None:
         rows = element.drop_columns([POSITION])
         if self.work.sink is not None:
             self.work.sink.send(rows, _record_ids(element))
-        schema = rows.schema.remove_metadata()
-        dates = event_dates(rows, self.work.event_time).dictionary_encode()
-        for code, date in enumerate(dates.dictionary.to_pylist()):
-            alone = len(dates.dictionary) == 1
-            self._writer(date, schema).write(rows if alone else rows.filter(pc.equal(dates.indices, code)))
-
-    def _writer(self, date: str, schema: pa.Schema) -> FileWriter:
-        if (date, schema) not in self._writers:
-            folder = f"{DATA}/event_date={date}"
-            (Path(self.work.place) / folder).mkdir(parents=True, exist_ok=True)
-            self._writers[date, schema] = FileWriter(self.work.place, folder, schema, run=self.work.name)
-        return self._writers[date, schema]
+        self._files.write(rows)
 
     @guarded("write")
     def finish_bundle(self) -> None:
-        for writer in self._writers.values():
-            self.work.note(receipts=writer.finish())
+        self.work.note(receipts=self._files.finish())
 
     def teardown(self) -> None:
-        for writer in getattr(self, "_writers", {}).values():
-            writer.abandon()
+        if hasattr(self, "_files"):
+            self._files.abandon()
 
 
 def _record_ids(rows: pa.RecordBatch) -> list[str]:

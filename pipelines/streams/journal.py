@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -26,12 +26,14 @@ from ..sinks import Receipt
 from .epochs import Epoch, EpochAccount, EpochState, ends_of
 from .sources import Offsets
 
-__all__ = ["Journal", "Merge", "Topic", "open_journal"]
+__all__ = ["Journal", "Merge", "Replay", "Topic", "open_journal"]
 
 STORE = "journal"
 KEPT_EPOCHS = 1_000
 COLUMNS = "columns"
 MERGE = "merge"
+REPLAY = "replay"
+REPLAYED = "replayed"
 NO_COLUMNS = pa.schema([])
 
 
@@ -55,6 +57,19 @@ class Merge:
     folder: str
     gone: tuple[str, ...]
     made: Receipt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """Dead letters that were tried again.
+
+    Attributes:
+        gone: Paths of the files of letters that others take the place of.
+        made: Files of recovered rows, and of the letters that remain.
+    """
+
+    gone: tuple[str, ...]
+    made: tuple[Receipt, ...]
 
 
 class Journal:
@@ -83,14 +98,20 @@ class Journal:
             ((text,),) = connection.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchall()
         return json.loads(text)
 
-    def check(self, name: str, value: Any, *, option: str) -> None:
+    def check(self, name: str, value: Any, *, option: str, settle: bool = True) -> None:
         """Settles a value, or refuses another one than was settled before.
 
+        Args:
+            name: Of the setting.
+            value: Anything that JSON holds.
+            option: That brought it, for the error.
+            settle: Whether a value is settled where none was; if not, any is right there.
+
         Raises:
-            ConfigError: It is another; names the option that brought it.
+            ConfigError: It is another.
         """
-        settled = self.settle(name, value)
-        if settled != value:
+        settled = self.settle(name, value) if settle else self.setting(name)
+        if settled is not None and settled != value:
             raise ConfigError(f"{option}: this output belongs to '{settled}'; go on with that, or name a new --out")
 
     def columns(self) -> pa.Schema:
@@ -103,6 +124,13 @@ class Journal:
         with self._database.reading() as connection:
             found = connection.execute("SELECT plan, state FROM epochs ORDER BY number DESC LIMIT 1").fetchone()
         return None if found is None else (Epoch.loads(found[0]), EpochState(found[1]))
+
+    def last_sealed(self) -> Epoch | None:
+        """Returns the newest epoch that is sealed; None where there is none yet."""
+        query = "SELECT plan FROM epochs WHERE state != ? ORDER BY number DESC LIMIT 1"
+        with self._database.reading() as connection:
+            found = connection.execute(query, (EpochState.OPEN,)).fetchone()
+        return None if found is None else Epoch.loads(found[0])
 
     def offsets(self, topic: Topic) -> Offsets:
         """Returns where the next epoch begins, by partition."""
@@ -191,8 +219,7 @@ class Journal:
         """Notes in one transaction that a file holds now what others held, and that this is not to be seen yet."""
         text = json.dumps({"folder": merge.folder, "gone": merge.gone, "made": _receipt_text(merge.made)})
         with self._database.writing() as connection:
-            connection.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in merge.gone])
-            connection.execute("INSERT INTO files VALUES (?, ?, 0)", (merge.made.path, _receipt_text(merge.made)))
+            _exchange(connection, merge.gone, (merge.made,))
             connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (MERGE, text))
 
     def sealed_merge(self) -> Merge | None:
@@ -206,6 +233,42 @@ class Journal:
         """Notes that readers find the merged file."""
         with self._database.writing() as connection:
             connection.execute("DELETE FROM settings WHERE name = ?", (MERGE,))
+
+    def seal_replay(self, replay: Replay, tally: Tally, *, now: int, ledger_position: int) -> None:
+        """Notes in one transaction what a replay of dead letters came to, and that this is not to be seen yet.
+
+        Args:
+            replay: Its files, complete and on the disk.
+            tally: What it adds to the counts, of letters that are none any more a negative number.
+            now: Microseconds UTC, the instant of its decisions.
+            ledger_position: The last consent event that they know.
+        """
+        text = json.dumps({"gone": replay.gone, "made": [_receipt_text(receipt) for receipt in replay.made]})
+        decided = json.dumps([now, ledger_position])
+        with self._database.writing() as connection:
+            _exchange(connection, replay.gone, replay.made)
+            _count(connection, tally)
+            connection.execute("DELETE FROM counts WHERE total = 0")
+            connection.execute(
+                "INSERT OR REPLACE INTO settings VALUES (?, ?), (?, ?)", (REPLAY, text, REPLAYED, decided)
+            )
+
+    def sealed_replay(self) -> Replay | None:
+        """Returns the replay that is sealed and may not be seen yet."""
+        found = self.setting(REPLAY)
+        if found is None:
+            return None
+        return Replay(gone=tuple(found["gone"]), made=tuple(map(_receipt_of, found["made"])))
+
+    def finish_replay(self) -> None:
+        """Notes that readers find what the replay made, and nothing else."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM settings WHERE name = ?", (REPLAY,))
+
+    def replayed(self) -> tuple[int, int] | None:
+        """Returns instant and ledger position of the last replay that is sealed; None where there was none."""
+        found = self.setting(REPLAYED)
+        return None if found is None else (found[0], found[1])
 
     def outcome(self) -> Outcome:
         """Returns what all sealed epochs came to: counts, and the files that there are."""
@@ -228,6 +291,14 @@ def open_journal(path: Path) -> Iterator[Journal]:
         yield journal
     finally:
         journal.close()
+
+
+def _exchange(connection: Any, gone: Iterable[str], made: Iterable[Receipt]) -> None:
+    """Has files of no epoch take the place of others."""
+    connection.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in gone])
+    connection.executemany(
+        "INSERT INTO files VALUES (?, ?, 0)", [(receipt.path, _receipt_text(receipt)) for receipt in made]
+    )
 
 
 def _move(connection: Any, topic: Topic, offsets: Offsets) -> None:

@@ -25,7 +25,7 @@ from ..sinks import Receipt
 from .compaction import made_merge, show_merge
 from .journal import Merge
 
-__all__ = ["JOURNAL", "LOCK", "StreamOutput", "open_stream_output"]
+__all__ = ["JOURNAL", "LOCK", "StreamOutput", "is_stream_output", "open_stream_output"]
 
 STAGING = "staging"
 MERGING = "merging"
@@ -96,6 +96,20 @@ class StreamOutput:
         made.replace(self._root / MANIFEST_NAME)
         _sync_folder(self._root)
 
+    def remove(self, paths: Iterable[str]) -> None:
+        """Removes files that no manifest lists any more, if they are there still.
+
+        Raises:
+            RunError: The disk refused.
+        """
+        for path in paths:
+            try:
+                (self._root / path).unlink(missing_ok=True)
+            except OSError as error:
+                raise RunError(
+                    f"{self._root / path}: cannot be removed ({error.strerror}); see to the folder and start again"
+                ) from None
+
     def merged(self, receipts: Sequence[Receipt]) -> Merge | None:
         """Makes one file of some, aside; see ``compaction.made_merge``."""
         merge = made_merge(self._root, self._merging, receipts)
@@ -115,6 +129,11 @@ class StreamOutput:
     @property
     def _merging(self) -> Path:
         return self._root / STREAM / MERGING
+
+
+def is_stream_output(out: str) -> bool:
+    """Whether a stream has written to a folder."""
+    return is_local(out) and (Path(out.removeprefix(FILE_SCHEME)) / STREAM / JOURNAL).is_file()
 
 
 @contextmanager

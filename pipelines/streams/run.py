@@ -29,7 +29,7 @@ from .sources import StreamSource
 from .stream import EpochReport, Stream
 from .stream_manifest import StreamState
 
-__all__ = ["Observer", "StreamOptions", "run_stream"]
+__all__ = ["Observer", "StreamOptions", "run_stream", "settled_state"]
 
 IDLE_SECONDS = 0.02
 IDLE_ENOUGH = 0.5
@@ -112,7 +112,8 @@ def run_stream(
         started_at = clock()
         config = settle_stage(project, policy, options.dataset, now=started_at, started_at=started_at)
         config = replace(config, key_version=journal.settle("key_version", config.key_version))
-        state = _state(journal, project, options, source, StreamState.of(key_versions_of(config), started_at))
+        fresh = StreamState.of(key_versions_of(config), started_at)
+        state = settled_state(journal, project, policy, options.dataset, source.name, fresh, begins=True)
         stream = Stream(
             config,
             state,
@@ -127,17 +128,31 @@ def run_stream(
         _Loop(stream, project, policy, options, observer, stop, clock).run(until_idle)
 
 
-def _state(
-    journal: Journal, project: Project, options: StreamOptions, source: StreamSource, fresh: StreamState
+def settled_state(
+    journal: Journal, project: Project, policy: Policy, dataset: str, source: str, fresh: StreamState, *, begins: bool
 ) -> StreamState:
-    """Returns what stands of the stream of an output, and refuses to go on with another one's."""
+    """Returns what stands of the stream of an output, and refuses to go on with another one's.
+
+    Args:
+        journal: Of the output.
+        project: Of the stream.
+        policy: As it is now.
+        dataset: Of the records.
+        source: What people call where they come from.
+        fresh: What stands of a stream that begins now.
+        begins: Whether the stream begins or goes on, so that the treatment of fields that are new in the policy is
+            settled from now on.
+
+    Raises:
+        ConfigError: Tenant, dataset, source, or how a field is treated is another than it was.
+    """
     journal.check("tenant", project.tenant, option="--config")
-    journal.check("dataset", options.dataset, option="--dataset")
-    journal.check("source", source.name, option="--from")
-    for path, rule in field_rules(read_policy(project.policy), options.dataset).items():
-        journal.check(f"field {path}", rule, option=f"policy: fields.{path}")
+    journal.check("dataset", dataset, option="--dataset")
+    journal.check("source", source, option="--from")
+    for path, rule in field_rules(policy, dataset).items():
+        journal.check(f"field {path}", rule, option=f"policy: fields.{path}", settle=begins)
     run = journal.settle("run", f"stream-{secrets.token_hex(8)}")
-    return replace(fresh, run=run, source=source.name, started_at=journal.settle("started_at", fresh.started_at))
+    return replace(fresh, run=run, source=source, started_at=journal.settle("started_at", fresh.started_at))
 
 
 @dataclass(slots=True)

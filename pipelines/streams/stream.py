@@ -21,7 +21,8 @@ from ...schemas.info_types import OnDrift
 from ...transforms.crypto.key_sets import ProofKeys
 from ...transforms.stage import SharedStage, Stage, StageConfig
 from ...transforms.tally import Tally, merge
-from ..manifest_file import balanced_books, sign_manifest
+from ..letters import CONSENT_STAGE
+from ..manifest_file import balanced_books
 from ..outcome import READ, Outcome
 from ..pipeline_runs import cores
 from ..publication import DEAD_LETTERS
@@ -31,16 +32,16 @@ from .consent_feed import ConsentFeed, FeedResult
 from .declared_columns import declared_columns
 from .epoch_pipeline import EpochPipeline, EpochWork, Lane
 from .epochs import Epoch, EpochAccount, EpochState, ends_of
-from .journal import Journal, Merge, Topic
+from .journal import Journal, Topic
 from .message_source import MessageTopic, Unread
 from .output import StreamOutput
 from .record_sink import RecordSink
 from .sources import Part, StreamSource, lane_of
-from .stream_manifest import PURGED, StreamState, stream_manifest
+from .stream_manifest import PURGED, StreamState
+from .stream_publication import StreamPublication
 
 __all__ = ["EpochReport", "Stream"]
 
-CONSENT_STAGE = "consent"
 MANY = 50_000
 """Records from which it is worth to start threads that read side by side."""
 MOST_ATTEMPTS = 8
@@ -92,15 +93,14 @@ class Stream:
     ) -> None:
         self._shared = SharedStage(config)
         self._stage: Stage = self._shared.open()
-        self._state = state
         self._source = source
         self._consents = consents
         self._new_consents = None if consents is None else Unread(consents)
         self._journal = journal
         self._output = output
-        self._keys = keys
         self._clock = clock
         self._sink = sink
+        self._publication = StreamPublication(config, state, journal=journal, output=output, keys=keys, clock=clock)
         self._threads = cores()
         self._pipelines: dict[int, EpochPipeline] = {}
         self._feed = ConsentFeed(self._stage.stores.ledger, config.policy)
@@ -108,9 +108,8 @@ class Stream:
         self._done = dict(journal.offsets(Topic.RECORDS))
 
     def recover(self) -> EpochReport | None:
-        """Brings a merge and the last epoch to their ends if they were not, and returns what the epoch came to."""
-        if (merge := self._journal.sealed_merge()) is not None:
-            self._show_merge(merge)
+        """Brings what was interrupted to its end, and returns what the last epoch came to if it is among that."""
+        self._publication.recover()
         last = self._journal.last()
         if last is None or last[1] is EpochState.DONE:
             return None
@@ -158,16 +157,8 @@ class Stream:
         if merge is None:
             return False
         self._journal.seal_merge(merge)
-        self._show_merge(merge)
+        self._publication.show_merge(merge)
         return True
-
-    def _show_merge(self, merge: Merge) -> None:
-        self._output.show_merge(merge)
-        last = self._journal.last()
-        if last is not None:
-            self._write_manifest(last[0])
-        self._journal.finish_merge()
-        self._output.forget_merge()
 
     def sweep(self, now: int, oldest: Mapping[str, int]) -> None:
         """Destroys keys of dead letters and values of the vault whose time is over.
@@ -295,25 +286,11 @@ class Stream:
 
     def _reveal(self, epoch: Epoch, outcome: Outcome) -> None:
         """Shows readers a sealed epoch, and tells the topics how far it came."""
-        self._output.reveal(outcome.receipts)
-        self._write_manifest(epoch)
-        self._journal.finish(epoch)
+        self._publication.show_epoch(epoch, outcome.receipts)
         self._done.update(ends_of(epoch.parts))
         self._source.commit(ends_of(epoch.parts))
         if self._consents is not None and epoch.consents:
             self._consents.commit(ends_of(epoch.consents))
-
-    def _write_manifest(self, epoch: Epoch) -> None:
-        manifest = stream_manifest(
-            self._state,
-            replace(self._stage.config, now=epoch.now, ledger_position=epoch.ledger_position),
-            self._journal.outcome(),
-            columns=self._journal.columns(),
-            epochs=epoch.number,
-            offsets=self._journal.offsets(Topic.RECORDS),
-            finished_at=max(self._clock(), epoch.started_at),
-        )
-        self._output.write_manifest(sign_manifest(manifest, self._keys).dumps())
 
 
 def _lanes(parts: Sequence[Part], count: int) -> list[Lane]:

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from consentry.pipelines import letter_replay
+from consentry.pipelines import letter_replay, letter_trial
 from consentry.pipelines.batch import run_protect
 from consentry.pipelines.desk import open_stores
 from consentry.pipelines.json_records import load_record
@@ -593,8 +593,8 @@ def _fail_with_values(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     def failing(*_: Any, **__: Any) -> Any:
         raise RuntimeError(" ".join(SECRETS))
 
-    target: Any = letter_replay
     *steps, name = place.split(".")
+    target: Any = letter_trial if hasattr(letter_trial, (*steps, name)[0]) else letter_replay
     for step in steps:
         target = getattr(target, step)
     monkeypatch.setattr(target, name, failing)

@@ -48,8 +48,8 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
-broker.session.timeout.ms=1000
-broker.heartbeat.interval.ms=200
+broker.session.timeout.ms=6000
+broker.heartbeat.interval.ms=500
 auto.create.topics.enable=false
 message.max.bytes=2000000
 """

@@ -31,8 +31,11 @@ def test_counts_are_metrics_of_beam_under_stable_names(tmp_path: Path) -> None:
     project = read_project(tmp_path / "shop" / "consentry.yaml")
     rows = pa.RecordBatch.from_pylist([order(1), order(2), order(3, placed_at="yesterday")])
     pipeline = beam.Pipeline(runner=FnApiRunner())
-    pipeline | beam.Create([0]) | beam.Map(lambda _: rows).with_output_types(pa.RecordBatch) | ProtectRecords(
-        project, "orders", NOW
+    (
+        pipeline
+        | beam.Create([0])
+        | beam.Map(lambda _: rows).with_output_types(pa.RecordBatch)
+        | ProtectRecords(project, "orders", NOW)
     )
     result = pipeline.run()
     result.wait_until_finish()

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from consentry.pipelines.scaffold import write_project
 from consentry.pipelines.sinks import FileWriter
@@ -40,12 +40,14 @@ from consentry.schemas.project import Project, read_project
 from consentry.transforms.protection_plan import dataset_of
 from oracles.list_topic import ListTopic
 from oracles.stream_shop import CARD, StreamProcess
+from oracles.stream_shop import order as broken_or_sound
 from servers.apache_kafka import ApacheKafka
 from servers.tansu import free_port, tansu_broker
 
 NOW = 1_793_000_000_000_000
 SECRET = "hunter2-secret"
 PARTITIONS = 2
+KILLS = 4
 ROWS = pa.record_batch({"order_id": ["o-1", "o-2", "o-3"], "paid": [1, None, 3]})
 IDS = ["orders/0:1", "orders/0:2", "orders/1:1"]
 ON_APACHE = pytest.mark.xdist_group("apache_kafka")
@@ -358,6 +360,42 @@ def test_the_command_sends_what_it_protects(project: Project, tmp_path: Path, ta
     found = messages(place)
     assert len(dict(found)) == len(found) == 30
     assert {json.loads(text)["order_id"] for _, text in found} == {row["order_id"] for row in rows_of(tmp_path / "out")}
+
+
+def test_a_stream_that_is_killed_sends_every_record_with_the_same_bytes(
+    project: Project, tmp_path: Path, tansu: str
+) -> None:
+    orders, place, out, rng = made(tansu), made(tansu), tmp_path / "out", random.Random(3)
+    producer = Producer({"bootstrap.servers": tansu})
+    process = StreamProcess(
+        [
+            *("--dataset", "orders", "--from", f"kafka://{tansu}/{orders.topic}?group=g", "--out", str(out)),
+            *("--to", f"kafka://{tansu}/{place.topic}", "--config", str(tmp_path / "shop" / "consentry.yaml")),
+            *("--latency", "50"),
+        ],
+        tmp_path / "log",
+    )
+    for kill in range(KILLS):
+        process.start()
+        before = sent = len(messages(place))
+        for number in range(kill * 2_000, kill * 2_000 + 2_000):
+            producer.produce(orders.topic, broken_or_sound(number, rng), partition=number % PARTITIONS)
+        assert producer.flush(30) == 0
+        while sent == before and process.alive():
+            sent = len(messages(place))
+        time.sleep(rng.random() * 0.2)
+        process.kill()
+    for number in range(KILLS * 2_000, KILLS * 2_000 + 200):
+        producer.produce(orders.topic, broken_or_sound(number, rng), partition=number % PARTITIONS)
+    assert producer.flush(30) == 0
+    process.finish()
+    sent_texts: dict[str, set[bytes]] = defaultdict(set)
+    for record_id, text in messages(place):
+        sent_texts[record_id].add(text)
+    assert all(len(texts) == 1 for texts in sent_texts.values())
+    names = [json.loads(text)["order_id"] for (text,) in sent_texts.values()]
+    assert sorted(names) == sorted(row["order_id"] for row in rows_of(out))
+    assert len(names) > KILLS * 1_800
 
 
 # ---- what is refused
