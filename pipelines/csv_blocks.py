@@ -144,7 +144,7 @@ class _BlockReader:
 
     def read(self) -> tuple[pa.RecordBatch, Longs, list[RejectedLine]]:
         """Returns rows, their positions, and the rejected records."""
-        spans = [self._sound()]
+        spans = self._runs(self._sound())[::-1]
         while spans:
             places = spans.pop()
             if not len(places) or self._parse(places):
@@ -157,6 +157,21 @@ class _BlockReader:
         rows = joined(self.batches, self.columns)
         places = np.concatenate([np.empty(0, np.int64), *self.places])
         return rows, self.first + self.block.lines[places], sorted(self.rejected, key=lambda line: line.position)
+
+    def _runs(self, places: Longs) -> list[Longs]:
+        """Returns records in runs that Arrow may be given together.
+
+        To Arrow a lone carriage return ends a row. With others around it, it may make as many rows as there are
+        records and still other ones, so a record with one is parsed by itself.
+        """
+        octets = np.frombuffer(self.block.data, np.uint8)
+        returns = np.flatnonzero(octets == ord("\r"))
+        lone = returns[octets[np.minimum(returns + 1, len(octets) - 1)] != ord("\n")]
+        if not len(lone):
+            return [places]
+        owners = np.searchsorted(self.block.stops, lone, side="right")
+        alone = np.flatnonzero(np.isin(places, owners))
+        return np.split(places, np.unique(np.concatenate([alone, alone + 1])))
 
     def _sound(self) -> Longs:
         """Rejects broken records and returns the places of the others."""

@@ -149,7 +149,15 @@ def _value(value: Any, field: pa.Field) -> Any:
         if type(value) is not list:
             raise _MisfitError(JsonFault.WRONG_TYPE)
         return [_value(child, kind.value_field) for child in value]
+    if pa.types.is_map(kind):
+        return [_entry(child, kind) for child in _taken(value, type(value) is list)]
     return _scalar(value, kind)
+
+
+def _entry(value: Any, kind: pa.MapType) -> tuple[Any, Any]:
+    """Returns an entry of a map, which is sealed as a list of two."""
+    key, item = _taken(value, type(value) is list and len(value) == 2)
+    return _value(key, kind.key_field), _value(item, kind.item_field)
 
 
 def _scalar(value: Any, kind: pa.DataType) -> Any:

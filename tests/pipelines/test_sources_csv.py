@@ -195,6 +195,9 @@ FRAGMENTS = st.sampled_from(
 @given(parts=st.lists(FRAGMENTS, max_size=60), block=st.integers(5, 200))
 @example(parts=[b'1,"', b"\n", b'2,"x"', b"\n"], block=50)
 @example(parts=[b"\r", b'"', b',"', b',"', b"\n"], block=5)
+@example(parts=[b'"', b'",', b"\r", b'"', b"\n", b'""', b"\n"], block=5)
+@example(parts=[b'"', b'",', b"\r", b'"', b"\n", b'""', b"\n"], block=6)
+@example(parts=[b',"', b'",', b"\r", b'",', b'",', b'"', b"\n", b'""', b"\n"], block=5)
 def test_every_record_is_a_row_or_rejected_and_no_byte_is_lost(tmp_path: Path, parts: list[bytes], block: int) -> None:
     path, data = tmp_path / "messy.csv", b"".join(parts)
     whole = read(path, b"k,v\n" + data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -11,10 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from consentry.pipelines import letter_trial
@@ -24,11 +28,13 @@ from consentry.pipelines.letter_trial import ReplayReport
 from consentry.pipelines.scaffold import write_project
 from consentry.pipelines.sinks import FileWriter
 from consentry.pipelines.streams import compaction, run
+from consentry.pipelines.streams.folder_source import FolderSource
 from consentry.pipelines.streams.journal import Journal
 from consentry.pipelines.streams.message_source import MessageSource
 from consentry.pipelines.streams.output import StreamOutput, is_stream_output, open_stream_output
 from consentry.pipelines.streams.places import MessageFormat, ReaderOptions
 from consentry.pipelines.streams.run import StreamOptions, run_stream
+from consentry.pipelines.streams.sources import StreamSource
 from consentry.pipelines.streams.status import stream_status
 from consentry.pipelines.streams.stream_replay import replay_stream_letters
 from consentry.pipelines.verify import verify_output
@@ -49,6 +55,8 @@ SECOND = 1_000_000
 DAY = 86_400 * SECOND
 STRICT = ("on_drift: drop ", "on_drift: dead_letter ")
 COUPON = "coupon-kanarie-4711"
+LINES = 7 if os.environ.get("CONSENTRY_SOAK") else 31
+"""Between two at which a replay is killed."""
 
 
 class CrashError(BaseException):
@@ -76,7 +84,7 @@ class Shop:
         self.consents = ListTopic("consents")
         self.now = NOW
 
-    def stream(self, out: Path | None = None) -> None:
+    def stream(self, out: Path | None = None, *, source: StreamSource | None = None) -> None:
         """Streams until nothing is left to read."""
         self.now += SECOND
         policy = read_policy(self.project.policy)
@@ -84,7 +92,7 @@ class Shop:
         run_stream(
             self.project,
             StreamOptions(dataset="orders", out=str(out or self.out), patient=False),
-            source=MessageSource(self.orders, maker),
+            source=source or MessageSource(self.orders, maker),
             consents=self.consents,
             observer=Nobody(),
             stop=threading.Event(),
@@ -409,6 +417,39 @@ def faulty_order(chance: random.Random, number: int) -> dict[str, Any]:
     return found
 
 
+def test_records_of_typed_files_get_their_types_back(shop: Shop) -> None:
+    schema = pa.schema(
+        [
+            ("order_id", pa.int32()), ("placed_at", pa.timestamp("us", "UTC")), ("paid", pa.decimal128(9, 2)),
+            ("day", pa.date32()), ("blob", pa.binary()), ("rate", pa.float32()), ("coupon", pa.string()),
+            ("customer", pa.struct([("id", pa.int64())])), ("tags", pa.map_(pa.string(), pa.int64())),
+        ]
+    )  # fmt: skip
+    rows = [
+        {
+            "order_id": number, "placed_at": datetime(2026, 3, number, 9, tzinfo=UTC), "paid": Decimal("12.50"),
+            "day": date(2026, 3, 1), "blob": b"\xff\x00", "rate": 0.5, "coupon": "x" if number > 3 else None,
+            "customer": {"id": 17}, "tags": [("a", number), ("b", None)],
+        }
+        for number in range(1, 6)
+    ]  # fmt: skip
+    (shop.place / "drop").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), shop.place / "drop" / "typed.parquet")
+    kept = "      order_id: keep\n"
+    shop.repair((kept, kept + "".join(f"      {name}: keep\n" for name in ("paid", "day", "blob", "rate", "tags"))))
+    shop.out = shop.place / "typed"
+    shop.stream(source=FolderSource(shop.place / "drop"))
+    assert shop.manifest()["reasons"]["undeclared_field"] == 2
+    shop.repair()
+    report = shop.replay()
+    assert (report.recovered, report.waiting, report.failed) == (2, 0, 0)
+    found = shop.rows()
+    assert len(found) == 5 and shop.verified()
+    for row, got in zip(rows, found, strict=True):
+        assert all(got[name] == row[name] for name in ("placed_at", "paid", "day", "blob", "rate", "tags"))
+    assert (shop.out / "data" / "event_date=2026-03-05").is_dir()
+
+
 # ---- what is refused
 
 
@@ -578,7 +619,7 @@ def test_killing_a_replay_at_any_moment_loses_and_doubles_nothing(shop: Shop, tm
     assert program.stdin is not None and program.stdout is not None
     out, line, answer, seen = [], 0, "", 0
     while not answer.startswith("ended"):
-        line += 13
+        line += LINES
         print(line, file=program.stdin, flush=True)
         answer = program.stdout.readline().strip()
         assert shop.verified(but="unlisted"), line
