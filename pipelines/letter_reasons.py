@@ -27,6 +27,7 @@ TYPES = (
     "Have the producer write one type; once the policy or the reader is repaired, `consentry dead-letters replay DIR`."
 )
 VALUE = "Repair the policy's format or on_invalid, then `consentry dead-letters replay DIR`; or repair the producer."
+EVENT = "Until it is repaired and sent again the customer's decision is not known; it is not replayed."
 DECLARE = "Declare it in the dataset's fields, for instance as drop, then `consentry dead-letters replay DIR`."
 
 _READ: Mapping[str, Meaning] = {
@@ -79,7 +80,19 @@ _PROTECT: Mapping[str, Meaning] = {
     "not_text": Meaning("A value is no text, as half of a character.", VALUE),
 }
 
-_STAGES = {"read": _READ, "build": _READ, "decide": _DECIDE, "protect": _PROTECT}
+_CONSENT: Mapping[str, Meaning] = {
+    "invalid_json": Meaning("The consent event is no JSON object.", EVENT),
+    "not_an_object": Meaning("The consent event is JSON, but a list, a number or a text.", EVENT),
+    "duplicate_key": Meaning("The consent event names a field twice.", EVENT),
+    "unknown_field": Meaning("The consent event has a field that no event has.", EVENT),
+    "missing_field": Meaning("The consent event lacks a field, or has a blank one.", EVENT),
+    "unknown_purpose": Meaning("The consent event names a purpose that the policy does not know.", EVENT),
+    "unknown_decision": Meaning("The consent event says neither granted nor withdrawn.", EVENT),
+    "wrong_type": Meaning("A field of the consent event is no text.", EVENT),
+    "instant_invalid": Meaning("An instant of the consent event has no offset, or is none.", EVENT),
+}
+
+_STAGES = {"consent": _CONSENT, "read": _READ, "build": _READ, "decide": _DECIDE, "protect": _PROTECT}
 
 _UNKNOWN = Meaning("This version knows no more of the reason.", "See the notes of the version that wrote the output.")
 

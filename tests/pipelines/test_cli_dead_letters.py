@@ -186,6 +186,8 @@ def faults() -> list[tuple[str, str]]:
                 fault = getattr(import_module(name), node.name)
                 assert issubclass(fault, StrEnum)
                 found += [("read", each.value) for each in fault]
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "FaultyError":
+                found += [("consent", each.value) for each in node.args[1:] if _is_code(each)]
             elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("RejectedLine", "UnusableRecord"):
                 given = next((word.value for word in node.keywords if word.arg == "reason"), None)
                 found += [("build", each.value) for each in ast.walk(given or node) if _is_code(each)]
