@@ -199,7 +199,7 @@ def _is_code(node: ast.AST) -> bool:
 
 
 def test_the_search_for_reasons_finds_those_of_every_stage() -> None:
-    assert {stage for stage, _ in faults()} == {"read", "build", "decide", "protect"} and len(faults()) > 30
+    assert {stage for stage, _ in faults()} == {"consent", "read", "build", "decide", "protect"} and len(faults()) > 30
 
 
 @pytest.mark.parametrize(("stage", "reason"), faults())
