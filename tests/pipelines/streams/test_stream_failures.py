@@ -209,7 +209,7 @@ FAILING = [
     "consentry.transforms.stores.vault.Vault.write",
     "consentry.transforms.dead_letters.Sealer.seal_lines",
     "consentry.transforms.dead_letters.Sealer.seal_rejected",
-    "consentry.pipelines.streams.epoch_pipeline.event_dates",
+    "consentry.pipelines.streams.dated_files.event_dates",
     "consentry.pipelines.sinks.FileWriter.write",
     "consentry.pipelines.sinks.FileWriter.finish",
 ]
