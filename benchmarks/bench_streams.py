@@ -197,7 +197,8 @@ def _paced(broker: str, rate: int, seconds: float, times: Any) -> None:
 
 def _bare_rate(broker: str, count: int) -> float:
     """Consuming and touching every value, and nothing else."""
-    consumer = Consumer({"bootstrap.servers": broker, "group.id": "bare", "auto.offset.reset": "earliest"})
+    settings = {"group.id": "bare", "auto.offset.reset": "earliest", "fetch.queue.backoff.ms": 10}  # as the stream has
+    consumer = Consumer({"bootstrap.servers": broker, **settings})
     consumer.assign([TopicPartition("orders", number, 0) for number in range(PARTITIONS)])
     seen, began = 0, time.perf_counter()
     while seen < count:
