@@ -17,7 +17,7 @@ from consentry.transforms.detectors.findings import Finding
 from consentry.transforms.protection import Protected, protect_batch
 from consentry.transforms.protection_plan import needed_purposes, plan_protection
 from consentry.transforms.tokens.open_tokenizer import open_tokenizer
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oracles.labelled_texts import LabelledText, labelled_texts
 
@@ -142,6 +142,7 @@ def test_texts_of_any_layout_become_strings(protected: Protecting, kind: pa.Data
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10_000), st.integers(1, 30))
+@example(70, 2)
 def test_no_labelled_value_is_left_in_a_text_and_what_is_around_it_stays(
     protected: Protecting, seed: int, count: int
 ) -> None:

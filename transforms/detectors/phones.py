@@ -124,7 +124,8 @@ def _phone_from(
     if not text.begins(chain.start):
         return None  # the chain is the end of a code
     if EXIT.match(chain.cut(first, first)):
-        spaced = len(chain.groups) > first + 1 and chain.sizes(first, first)[0] < SHORTEST
+        # Inside a longer row of digits two zeros are two digits more likely than a way abroad.
+        spaced = first == 0 and len(chain.groups) > 1 and chain.sizes(0, 0)[0] < SHORTEST
         if spaced or PHONE.last_before(text, start) is not None:
             found = _international(text, chain, first, runs, start)
             if found is not None:
