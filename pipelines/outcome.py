@@ -17,10 +17,12 @@ from ..transforms.failures import guarded
 from ..transforms.tally import Tally, merge
 from .sinks import Receipt
 
-__all__ = ["READ", "NoteOutcome", "Outcome", "read_outcome"]
+__all__ = ["READ", "READ_BYTES", "NoteOutcome", "Outcome", "read_outcome"]
 
 READ = ("in",)
 """Key of the tally under which the reader counts every record, good or not."""
+READ_BYTES = ("in_bytes",)
+"""Key under which a reader of a stream counts the bytes of records in memory."""
 
 NAME = "outcome.json"
 

@@ -156,7 +156,10 @@ class KeyVersions(_Part):
 
 
 class Inputs(_Part):
-    """How much was read; which files is nobody's business."""
+    """How much was read; which files is nobody's business.
+
+    Of a stream: its partitions, and the bytes of its records in memory.
+    """
 
     files: Count
     bytes: Count

@@ -34,7 +34,7 @@ from ...transforms.protection import Protect
 from ...transforms.protection_plan import check_dataset_columns
 from ...transforms.stage import SharedStage, Stage
 from ...transforms.tally import Tally, merge
-from ..outcome import READ, Outcome
+from ..outcome import READ, READ_BYTES, Outcome
 from ..pipeline_runs import LocalPipeline
 from ..publication import DEAD_LETTERS
 from ..sinks import FileWriter, Receipt
@@ -43,11 +43,9 @@ from .dated_files import DatedFiles
 from .record_sink import RecordSink
 from .sources import WRONG_TYPE, Part, StreamSource, refused
 
-__all__ = ["READ_BYTES", "EpochPipeline", "EpochWork", "Lane"]
+__all__ = ["EpochPipeline", "EpochWork", "Lane"]
 
 READ_STAGE = "read"
-READ_BYTES = ("in_bytes",)
-"""Key of the tally under which the bytes of records are counted, as rows."""
 
 
 class Lane(NamedTuple):

@@ -18,8 +18,7 @@ from ...transforms.stage import settle_stage
 from ..desk import check_stores, oldest_kept
 from ..keyring_files import open_proof_keys
 from ..manifest_file import key_versions_of
-from ..outcome import READ
-from .epoch_pipeline import READ_BYTES
+from ..outcome import READ, READ_BYTES
 from .epoch_sizes import EpochSizes
 from .journal import Journal, open_journal
 from .message_source import MessageTopic

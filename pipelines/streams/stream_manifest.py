@@ -11,8 +11,9 @@ from ...schemas.dataset import EACH, FieldPath
 from ...schemas.manifest import ABSENT, FieldTreatment, Inputs, KeyVersions, Manifest, StreamProgress
 from ...transforms.protection_plan import plan_protection
 from ...transforms.stage import StageConfig
+from ...transforms.tally import Tally
 from ..manifest_file import SettledRun, balanced_books, manifest_of_run
-from ..outcome import Outcome
+from ..outcome import READ_BYTES, Outcome
 from .sources import Offsets
 
 __all__ = ["PURGED", "StreamState", "stream_manifest"]
@@ -67,13 +68,13 @@ def stream_manifest(
         RunError: The books do not balance.
     """
     purged = outcome.tally[PURGED]
-    tally = type(outcome.tally)({key: count for key, count in outcome.tally.counts.items() if key != PURGED})
+    tally = Tally({key: count for key, count in outcome.tally.counts.items() if key != PURGED})
     outcome = Outcome(tally, outcome.receipts)
     run = SettledRun(
         id=state.run,
         config=config,
         plan=plan_protection(config.policy, config.dataset, columns, key_version=config.key_version),
-        inputs=Inputs(files=len(offsets), bytes=0),
+        inputs=Inputs(files=len(offsets), bytes=outcome.tally[READ_BYTES]),
         key_versions=state.key_versions,
         started_at=state.started_at,
     )

@@ -165,6 +165,8 @@ def test_every_record_is_in_the_output_once_by_its_day(shop: Shop) -> None:
     assert {path.parent.name for path in shop.files()} == {f"event_date=2026-03-0{day}" for day in (1, 2, 3)}
     manifest = shop.manifest()
     assert manifest["books"] == {"in": 300, "out": 300, "dropped": 0, "dead_lettered": 0}
+    assert manifest["inputs"]["files"] == 2
+    assert manifest["inputs"]["bytes"] > 300 * len("4111 1111 1111 1111")
     assert manifest["stream"]["offsets"] == shop.orders.committed == {"orders/0": 150, "orders/1": 150}
     assert shop.verified()
 
