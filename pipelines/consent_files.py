@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..schemas.consent import ConsentEvent, Decision, format_instant, parse_instant
-from ..schemas.errors import InputError, IntegrityError, StoreError
+from ..schemas.errors import InputError, IntegrityError, StoreDamagedError
 from .consent_records import FIELDS, REQUIRED, FaultyError, consent_records
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ __all__ = [
 ]
 
 FAULTS_SHOWN = 20
-DAMAGED = "store_damaged"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -220,11 +219,7 @@ def verify_ledger(project: Project, *, now: int) -> LedgerReport:
             with closing(open_ledger(project.ledger, keys, data_keys)) as ledger:
                 checked = ledger.verify()
                 vault.follow(ledger, rules, now)
-        except IntegrityError as error:
-            return LedgerReport(ok=False, detail=str(error))
-        except StoreError as error:
-            if error.reason != DAMAGED:
-                raise
+        except (IntegrityError, StoreDamagedError) as error:
             return LedgerReport(ok=False, detail=str(error))
     head = checked.head.hex()
     detail = f"The chain of {checked.entries:,} entries is whole; its head is {head}"

@@ -28,6 +28,7 @@ __all__ = [
     "RunError",
     "SecretError",
     "SignatureError",
+    "StoreDamagedError",
     "StoreError",
     "StoreMissingError",
     "TokenError",
@@ -151,6 +152,12 @@ class StoreError(PrivacyError):
     """A store cannot be opened, read or written."""
 
     reason = "store_failed"
+
+
+class StoreDamagedError(StoreError):
+    """The file of a store is no longer one; to try again does not repair it."""
+
+    reason = "store_damaged"
 
 
 class StoreMissingError(StoreError):

@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ...schemas.errors import ConfigError, IntegrityError, PrivacyError, StoreError
+from ...schemas.errors import ConfigError, IntegrityError, PrivacyError, StoreDamagedError, StoreError
 
 __all__ = ["SqliteDatabase", "in_portions", "sqlite_path"]
 
@@ -222,7 +222,7 @@ def _failure(error: sqlite3.Error, path: Path, store: str) -> PrivacyError:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return _locked(path, store)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StoreError(f"{path}: the {store} is damaged; restore it from a backup", reason="store_damaged")
+        return StoreDamagedError(f"{path}: the {store} is damaged; restore it from a backup")
     if code == sqlite3.SQLITE_FULL:
         return StoreError(f"{path}: no space is left for the {store}; make room and run again")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):

@@ -25,7 +25,7 @@ from consentry.pipelines.streams.run import StreamOptions, run_stream
 from consentry.pipelines.streams.stream import EpochReport
 from consentry.pipelines.streams.watching import JsonLog, Watchers
 from consentry.pipelines.verify import verify_output
-from consentry.schemas.errors import PrivacyError
+from consentry.schemas.errors import PrivacyError, StoreDamagedError
 from consentry.schemas.policy_file import read_policy
 from consentry.schemas.project import Project, read_project
 from consentry.transforms.crypto.key_sets import PublicKeys
@@ -141,6 +141,23 @@ def test_a_locked_ledger_is_waited_for(project: Project, tmp_path: Path, monkeyp
     assert all("the ledger is locked by another program" in str(failure) for failure in seen.failures)
     assert seen.reports[0].epoch.ledger_position == 7
     assert_whole(project, tmp_path / "out", 7)
+
+
+def test_a_store_that_is_damaged_meanwhile_ends_the_stream(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders, seen = ListTopic("orders"), Seen()
+    orders.put(*(order(number) for number in range(7)))
+
+    def damaged(*_: Any, **__: Any) -> None:
+        error = sqlite3.DatabaseError("malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise sqlite_database._failure(error, tmp_path / "vault.db", "vault")
+
+    monkeypatch.setattr("consentry.transforms.vaulting.WaitingBatches.release", damaged)
+    seen.on_failure = lambda: pytest.fail("it waits for what does not come")
+    with pytest.raises(StoreDamagedError, match="the vault is damaged; restore it from a backup"):
+        stream(project, tmp_path / "out", orders, None, seen)
 
 
 def test_batch_and_stream_agree_where_they_know_the_same(project: Project, tmp_path: Path) -> None:
