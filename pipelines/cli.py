@@ -13,7 +13,7 @@ import sys
 import typer
 
 from ..schemas.errors import RUN_FAILED, PolicyError, PrivacyError
-from .beam_output import set_up_logging
+from .beam_output import interrupt_in_silence, set_up_logging
 from .cli_audit import audit
 from .cli_consent import consent_app
 from .cli_dead_letters import dead_letters_app
@@ -58,6 +58,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal cannot show is no reason to fail
     set_up_logging()
+    interrupt_in_silence()
     try:
         app()
     except SystemExit as exit_:
