@@ -8,7 +8,9 @@ Beam.
 from __future__ import annotations
 
 import io
+import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -64,6 +66,7 @@ def main() -> None:
     except SystemExit as exit_:
         if exit_.code == INTERRUPTED:
             notice("consentry: interrupted; what was not complete did not become visible", style="red")
+            _end_at_once(INTERRUPTED)
         raise
     except PrivacyError as error:
         notice(_told(error), style="red")
@@ -75,6 +78,15 @@ def main() -> None:
             style="red",
         )
         sys.exit(RUN_FAILED)
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """Ends the process: threads of a run that was broken off may be in native code, and the interpreter's own end
+    would crash under them.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _told(error: PrivacyError) -> str:
