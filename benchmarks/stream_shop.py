@@ -44,8 +44,8 @@ CUSTOMERS = 20_000
 CARDS = ("4111 1111 1111 1111", "5500005555555559", "340000000000009", "6011000990139424")
 NOTE = "please ring twice and leave it with the neighbours"
 TANSU_WAIT_MS = {True: 500, False: 100}
-"""Of a long topic or a short one: this broker holds a fetch for all of its time, other than Apache Kafka, and gives nothing
-of a long topic in a short time."""
+"""Of a long topic or a short one: this broker holds a fetch for all of its time, other than Apache Kafka, and gives
+nothing of a long topic in a short time."""
 
 
 class Seen:
