@@ -19,7 +19,7 @@ from ..transforms.protection_plan import check_dataset_columns, dataset_of, plan
 from ..transforms.stage import SharedStage, StageConfig, settle_stage
 from .desk import check_stores, distribution_rules, oldest_kept, open_stores
 from .file_systems import check_file_system
-from .graph import ProtectFiles, SharedCounter
+from .graph import ProtectFiles, RunWatch, SharedWatch
 from .keyring_files import open_proof_keys
 from .manifest_file import SettledRun, balanced_books, key_versions_of, manifest_of_run, sign_manifest
 from .outcome import Outcome, read_outcome
@@ -48,6 +48,7 @@ def run_protect(
     runner: str = LOCAL_RUNNER,
     beam_args: Sequence[str] = (),
     progress: Progress | None = None,
+    stop: threading.Event | None = None,
     clock: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> Manifest:
     """Protects files into an output that appears whole, and returns its manifest.
@@ -62,6 +63,7 @@ def run_protect(
         runner: ``FnApiRunner``, threads on this machine, or the name of any other Beam runner.
         beam_args: Options of the runner, as ``--name=value``.
         progress: Called with (done, total), from another thread.
+        stop: Set to end the run before its time; heard where workers are threads of this process.
         clock: Microseconds UTC; for what the manifest says of the run, and for the vault and day keys.
 
     Returns:
@@ -72,6 +74,7 @@ def run_protect(
         InputError: An input cannot be read, or holds tokens of an earlier run; nothing was done.
         OutputError: ``out`` cannot be used; nothing was done.
         RunError: The run failed, or its books do not balance; nothing became visible.
+        StoppedError: The run was told to stop before it was published; nothing became visible.
         PrivacyError: Keys or stores cannot be used.
     """
     started_at = clock()
@@ -89,7 +92,7 @@ def run_protect(
         stores.vault.follow(stores.ledger, distribution_rules(policy), started_at)
         config = settle_stage(project, policy, dataset, now=now, started_at=started_at)
         settled = _settled(run, config, sources, started_at)
-        outcome = _carried_out(pipeline, sources, settled, publication, progress)
+        outcome = _carried_out(pipeline, sources, settled, publication, progress, stop)
         books = balanced_books(outcome)
         # The vault follows the ledger before every publication: a withdrawal during the run counts.
         purged = stores.vault.follow(stores.ledger, distribution_rules(policy), clock())
@@ -119,9 +122,15 @@ def _settled(run: str, config: StageConfig, sources: Sources, started_at: int) -
 
 
 def _carried_out(
-    pipeline: beam.Pipeline, sources: Sources, run: SettledRun, publication: Publication, progress: Progress | None
+    pipeline: beam.Pipeline,
+    sources: Sources,
+    run: SettledRun,
+    publication: Publication,
+    progress: Progress | None,
+    stop: threading.Event | None,
 ) -> Outcome:
-    counter = SharedCounter()
+    shared = SharedWatch()
+    watch = shared.open(stop)
     pipeline | "ProtectFiles" >> ProtectFiles(
         sources.splits,
         schema=sources.schema,
@@ -130,24 +139,25 @@ def _carried_out(
         place=publication.place,
         notes=publication.notes,
         run=run.id,
-        counter=counter,
+        watch=shared,
     )
-    with _reported(counter, sources, progress):
+    with _reported(watch, progress):
         run_pipeline(pipeline)
+    watch.go_on()
     return _with_columns(read_outcome(publication.notes), publication, run)
 
 
 @contextmanager
-def _reported(counter: SharedCounter, sources: Sources, progress: Progress | None) -> Iterator[None]:
+def _reported(watch: RunWatch, progress: Progress | None) -> Iterator[None]:
     """Calls ``progress`` now and then while the block runs."""
     if progress is None:
         yield
         return
-    count, done = counter.open(), threading.Event()
+    done = threading.Event()
 
     def report() -> None:
         while not done.wait(POLL_SECONDS):
-            progress(count.count, 0)
+            progress(watch.count, 0)
 
     reporter = threading.Thread(target=report, name="consentry-progress", daemon=True)
     reporter.start()
@@ -156,7 +166,7 @@ def _reported(counter: SharedCounter, sources: Sources, progress: Progress | Non
     finally:
         done.set()
         reporter.join()
-    progress(count.count, count.count)
+    progress(watch.count, watch.count)
 
 
 def _with_columns(outcome: Outcome, publication: Publication, run: SettledRun) -> Outcome:

@@ -1,4 +1,4 @@
-"""What Beam writes to standard error, made fit for people: no noise of its import or of its end, and no tracebacks.
+"""What Beam writes to standard error, made fit for people: no noise of its import, and no tracebacks.
 
 The last line of a traceback quotes a message, and a message can quote a value. What happened to a run is told by the
 command's own error, which never does. Real warnings of Beam pass. Imports nothing of Beam.
@@ -7,14 +7,13 @@ command's own error, which never does. Real warnings of Beam pass. Imports nothi
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["interrupt_in_silence", "set_up_logging", "without_tracebacks"]
+__all__ = ["set_up_logging", "without_tracebacks"]
 
 TRACEBACK = "Traceback (most recent call last):"
 
@@ -37,14 +36,6 @@ def set_up_logging() -> None:
     threading.excepthook = _thread_ended
 
 
-def interrupt_in_silence() -> None:
-    """Makes an interrupt from the keyboard end all logging of this process before it raises ``KeyboardInterrupt``.
-
-    The threads of a runner lose their connections while the interrupt unwinds the run, and each would tell of it.
-    """
-    signal.signal(signal.SIGINT, _interrupted)
-
-
 @contextmanager
 def without_tracebacks() -> Iterator[None]:
     """Drops tracebacks that Beam prints, past logging, when a worker in this process fails."""
@@ -54,11 +45,6 @@ def without_tracebacks() -> Iterator[None]:
         yield
     finally:
         sys.stderr = before
-
-
-def _interrupted(signum: int, frame: Any) -> None:
-    logging.disable()
-    signal.default_int_handler(signum, frame)
 
 
 def _is_told(record: logging.LogRecord) -> bool:

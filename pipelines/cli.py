@@ -8,14 +8,13 @@ Beam.
 from __future__ import annotations
 
 import io
-import os
 import sys
 from typing import NoReturn
 
 import typer
 
-from ..schemas.errors import RUN_FAILED, PolicyError, PrivacyError
-from .beam_output import interrupt_in_silence, set_up_logging
+from ..schemas.errors import RUN_FAILED, PolicyError, PrivacyError, StoppedError
+from .beam_output import set_up_logging
 from .cli_audit import audit
 from .cli_consent import consent_app
 from .cli_dead_letters import dead_letters_app
@@ -28,6 +27,7 @@ from .cli_scan import scan
 from .cli_stream import stream_app
 from .cli_verify import verify
 from .console import notice
+from .interrupts import end_at_once, interrupt_in_silence
 
 __all__ = ["app", "main"]
 
@@ -65,9 +65,10 @@ def main() -> None:
         app()
     except SystemExit as exit_:
         if exit_.code == INTERRUPTED:
-            notice("consentry: interrupted; what was not complete did not become visible", style="red")
-            _end_at_once(INTERRUPTED)
+            _end_interrupted()
         raise
+    except StoppedError:
+        _end_interrupted()
     except PrivacyError as error:
         notice(_told(error), style="red")
         sys.exit(error.exit_code)
@@ -80,13 +81,9 @@ def main() -> None:
         sys.exit(RUN_FAILED)
 
 
-def _end_at_once(code: int) -> NoReturn:
-    """Ends the process: threads of a run that was broken off may be in native code, and the interpreter's own end
-    would crash under them.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+def _end_interrupted() -> NoReturn:
+    notice("consentry: interrupted; what was not complete did not become visible", style="red")
+    end_at_once(INTERRUPTED)
 
 
 def _told(error: PrivacyError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import ExitStack, redirect_stderr
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +13,7 @@ from ..schemas.errors import ConfigError
 from .beam_output import without_tracebacks
 from .cli_options import FLAG, AtOption, ConfigOption, JsonOption, instant_or_now, open_project, utf8_text
 from .console import notice, print_json, print_table
+from .interrupts import interrupts_as_event
 
 if TYPE_CHECKING:
     from ..schemas.manifest import Manifest
@@ -64,10 +65,14 @@ def protect(
     from .batch import run_protect
     from .progress import progress_bar
 
-    with progress_bar(f"Protecting {dataset}", unit="records", quiet=json) as advance, without_tracebacks():
+    with ExitStack() as opened:
+        stop = opened.enter_context(interrupts_as_event()) if runner in (None, LOCAL_RUNNER) else None
+        advance = opened.enter_context(progress_bar(f"Protecting {dataset}", unit="records", quiet=json))
+        opened.enter_context(without_tracebacks())
         manifest = run_protect(
             project, files, dataset, out,
             now=now, replace=replace, runner=runner or LOCAL_RUNNER, beam_args=beam_options, progress=advance,
+            stop=stop,
         )  # fmt: skip
     if json:
         print_json(manifest.as_json())

@@ -18,6 +18,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.utils.shared import Shared
 
+from ..schemas.errors import StoppedError
 from ..transforms.consent_decision import Decide
 from ..transforms.failures import guarded
 from ..transforms.outputs import StageOutputs, counted, refusals, stage_outputs
@@ -29,22 +30,41 @@ from .sinks import WriteDeadLetters, WriteRows
 from .sources import Split, read_split
 from .splits import source_of
 
-__all__ = ["ProtectFiles", "RecordCounter", "SharedCounter"]
+__all__ = ["ProtectFiles", "RunWatch", "SharedWatch"]
 
 STAGE = "read"
 
 
-class RecordCounter:
-    """Counts records of one process, from many threads."""
+class RunWatch:
+    """What the threads of one process know of a run: its records so far, and whether it is to stop.
 
-    def __init__(self) -> None:
+    Args:
+        stop: Set by whoever wants it to.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
         self._lock = threading.Lock()
         self._count = 0
+        self._stop = stop
 
     def add(self, count: int) -> None:
-        """Adds to the count."""
+        """Adds to the count.
+
+        Raises:
+            StoppedError: The run is to stop.
+        """
+        self.go_on()
         with self._lock:
             self._count += count
+
+    def go_on(self) -> None:
+        """Returns, or ends the run where it is.
+
+        Raises:
+            StoppedError: The run is to stop.
+        """
+        if self._stop.is_set():
+            raise StoppedError("the run was told to stop; no output became visible")
 
     @property
     def count(self) -> int:
@@ -53,15 +73,15 @@ class RecordCounter:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedCounter:
-    """A counter that the launcher sees grow where workers are threads of its process; elsewhere it sees nothing."""
+class SharedWatch:
+    """A watch that launcher and workers share where these are threads of its process; elsewhere each has its own."""
 
     _shared: Shared = field(default_factory=Shared, repr=False, compare=False)
 
-    def open(self) -> RecordCounter:
-        """Returns the counter of this process."""
-        counter: RecordCounter = self._shared.acquire(RecordCounter)
-        return counter
+    def open(self, stop: threading.Event | None = None) -> RunWatch:
+        """Returns the watch of this process, which lives while somebody holds it; ``stop`` is that of the first call."""
+        watch: RunWatch = self._shared.acquire(lambda: RunWatch(stop or threading.Event()))
+        return watch
 
 
 class ProtectFiles(beam.PTransform[Any, Any]):
@@ -75,7 +95,7 @@ class ProtectFiles(beam.PTransform[Any, Any]):
         place: Where files go.
         notes: Where the account of the run goes; ``outcome.read_outcome`` reads it.
         run: Id of the run.
-        counter: Told of every record that was read.
+        watch: Told of all records that are read.
     """
 
     def __init__(
@@ -88,11 +108,11 @@ class ProtectFiles(beam.PTransform[Any, Any]):
         place: str,
         notes: str,
         run: str,
-        counter: SharedCounter,
+        watch: SharedWatch,
     ) -> None:
         super().__init__()
         self._splits = tuple(splits)
-        self._read = _ReadFn(stage, schema, counter)
+        self._read = _ReadFn(stage, schema, watch)
         self._written = written
         self._stage = stage
         self._place = place
@@ -120,22 +140,22 @@ class ProtectFiles(beam.PTransform[Any, Any]):
 
 
 class _ReadFn(StageFn):
-    def __init__(self, shared: SharedStage, schema: pa.Schema, counter: SharedCounter) -> None:
+    def __init__(self, shared: SharedStage, schema: pa.Schema, watch: SharedWatch) -> None:
         super().__init__(shared)
         self._input_schema = schema
-        self._counter = counter
+        self._shared_watch = watch
 
     def setup(self) -> None:
         super().setup()
-        self._count = self._counter.open()
+        self._watch = self._shared_watch.open()
 
     @guarded(STAGE)
     def process(self, element: Split) -> Iterator[Any]:
         for read in read_split(element, self._input_schema):
             records = read.batch.num_rows + len(read.rejected)
+            self._watch.add(records)
             yield counted(Tally({READ: records}))
             if read.rejected:
                 yield from refusals(self.stage.sealer.seal_lines(read.rejected, source_of(read.batch.schema)))
             if read.batch.num_rows:
                 yield read.batch
-            self._count.add(records)

@@ -110,6 +110,12 @@ class RunError(PrivacyError):
     reason = "run_failed"
 
 
+class StoppedError(RunError):
+    """A run was told to stop before its end; no output became visible."""
+
+    reason = "stopped"
+
+
 class RecordsGoneError(RunError):
     """Records that were to be read are no longer where they were; to try again does not bring them back."""
 

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,11 +21,13 @@ import pytest
 from consentry.pipelines import batch
 from consentry.pipelines.batch import run_protect
 from consentry.pipelines.desk import open_stores
+from consentry.pipelines.graph import RunWatch
 from consentry.pipelines.outcome import READ, Outcome
+from consentry.pipelines.pipeline_runs import run_pipeline
 from consentry.pipelines.scaffold import write_project
 from consentry.pipelines.verify import verify_output
 from consentry.schemas.consent import ConsentEvent, Decision
-from consentry.schemas.errors import ConfigError, OutputError, PrivacyError, RunError
+from consentry.schemas.errors import ConfigError, OutputError, PrivacyError, RunError, StoppedError
 from consentry.schemas.manifest import Books, Manifest, parse_manifest
 from consentry.schemas.project import Project, read_project
 from consentry.schemas.text_tokens import text_tokens
@@ -357,6 +360,33 @@ def test_progress_ends_at_the_whole(shop: Shop) -> None:
     shop.protect(progress=lambda done, total: calls.append((done, total)))
     assert calls[-1][0] == calls[-1][1] > 0
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2**62], ids=["before it begins", "in the midst", "at its end"])
+def test_a_run_that_is_told_to_stop_leaves_the_old_output(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    shop.protect()
+    before, stop = shop.rows(), threading.Event()
+    shop.write([order(number) for number in range(30_000)])  # more than one batch
+    add = RunWatch.add
+
+    def adding(watch: RunWatch, count: int) -> None:
+        add(watch, count)
+        if watch.count >= after:
+            stop.set()
+
+    monkeypatch.setattr(RunWatch, "add", adding)
+    if after > 1:
+        monkeypatch.setattr(batch, "run_pipeline", lambda pipeline: (run_pipeline(pipeline), stop.set()))
+    if after == 0:
+        stop.set()
+    with pytest.raises(StoppedError, match=r"^the run was told to stop; no output became visible$"):
+        shop.protect(replace=True, stop=stop)
+    assert shop.rows() == before
+    assert not list(shop.folder.glob(".out*"))
+    monkeypatch.undo()
+    assert shop.protect(replace=True, stop=threading.Event()).books.out == 30_000
 
 
 RUN = """

@@ -254,7 +254,7 @@ def test_the_pipeline_that_travels_to_workers_holds_no_key_and_no_value(project:
     pipeline = beam.Pipeline(runner=FnApiRunner())
     pipeline | graph.ProtectFiles(
         sources.splits, schema=sources.schema, written=plan.schema, stage=SharedStage(config), place="out",
-        notes="notes", run="r", counter=graph.SharedCounter(),
+        notes="notes", run="r", watch=graph.SharedWatch(),
     )  # fmt: skip
     proto = pipeline.to_runner_api().SerializeToString()
     key = (project.root / "kek.key").read_text().strip()
