@@ -79,7 +79,7 @@ class SharedWatch:
     _shared: Shared = field(default_factory=Shared, repr=False, compare=False)
 
     def open(self, stop: threading.Event | None = None) -> RunWatch:
-        """Returns the watch of this process, which lives while somebody holds it; ``stop`` is that of the first call."""
+        """Returns the watch of this process, which lives while somebody holds it; ``stop`` counts in the first call."""
         watch: RunWatch = self._shared.acquire(lambda: RunWatch(stop or threading.Event()))
         return watch
 
