@@ -1,4 +1,4 @@
-"""The one place where the stages of protection are joined: files in, files out, everything counted on the way.
+"""The one place where the stages of protection are joined, for files and for streams; and the graph over files.
 
     splits ─ Reshuffle ─ Read ─ Decide ─ Protect ─ WriteRows
                           └───────┴────────┴────── WriteDeadLetters, one for each stage
@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -23,16 +23,38 @@ from ..transforms.consent_decision import Decide
 from ..transforms.failures import guarded
 from ..transforms.outputs import StageOutputs, counted, refusals, stage_outputs
 from ..transforms.protection import Protect
-from ..transforms.stage import SharedStage, StageFn
+from ..transforms.stage import SharedStage, StageFn, StageOpener
 from ..transforms.tally import Tally
 from .outcome import READ, NoteOutcome
 from .sinks import WriteDeadLetters, WriteRows
 from .sources import Split, read_split
 from .splits import source_of
 
-__all__ = ["ProtectFiles", "RunWatch", "SharedWatch"]
+__all__ = ["JoinedStages", "ProtectFiles", "RunWatch", "SharedWatch", "join_stages"]
 
 STAGE = "read"
+
+
+class JoinedStages(NamedTuple):
+    """What the stages give; ``protect`` has the rows that leave."""
+
+    read: StageOutputs
+    decide: StageOutputs
+    protect: StageOutputs
+
+
+def join_stages(elements: Any, read: beam.DoFn, stage: StageOpener, *, positions: bool = False) -> JoinedStages:
+    """Returns the stages over what is to be read, one after the other.
+
+    Args:
+        elements: A collection of what ``read`` takes.
+        read: Gives batches of records, and refuses what is none.
+        stage: Opened on the workers.
+        positions: Whether protected rows keep the position of their record.
+    """
+    records = stage_outputs(elements, "Read", read)
+    decided = records.rows | "Decide" >> Decide(stage)
+    return JoinedStages(records, decided, decided.rows | "Protect" >> Protect(stage, positions=positions))
 
 
 class RunWatch:
@@ -122,20 +144,18 @@ class ProtectFiles(beam.PTransform[Any, Any]):
     def expand(self, input_or_inputs: Any) -> Any:
         """Takes the begin of a pipeline."""
         splits = input_or_inputs | "Splits" >> beam.Create(self._splits, reshuffle=False) | beam.Reshuffle()
-        read = stage_outputs(splits, "Read", self._read)
-        decided = read.rows | "Decide" >> Decide(self._stage)
-        protected = decided.rows | "Protect" >> Protect(self._stage)
-        rows = protected.rows | "WriteRows" >> WriteRows(self._place, self._written, run=self._run)
-        letters = self._letters(read=read, decide=decided, protect=protected)
-        tallies = tuple(stage.tally for stage in (read, decided, protected)) | "Tallies" >> beam.Flatten()
+        joined = join_stages(splits, self._read, self._stage)
+        rows = joined.protect.rows | "WriteRows" >> WriteRows(self._place, self._written, run=self._run)
+        letters = self._letters(joined)
+        tallies = tuple(stage.tally for stage in joined) | "Tallies" >> beam.Flatten()
         receipts = (rows, *letters) | "Receipts" >> beam.Flatten()
         return (tallies, receipts) | "Outcome" >> NoteOutcome(self._notes)
 
-    def _letters(self, **stages: StageOutputs) -> list[Any]:
+    def _letters(self, joined: JoinedStages) -> list[Any]:
         # A writer for each stage, because a Flatten before one writer would hold all letters of the run in memory.
         return [
             outputs.dead_letters | f"WriteLettersOf_{name}" >> WriteDeadLetters(self._place, run=self._run)
-            for name, outputs in stages.items()
+            for name, outputs in joined._asdict().items()
         ]
 
 

@@ -27,13 +27,12 @@ from ...schemas.dataset import FieldPath
 from ...schemas.dead_letter import DEAD_LETTER_SCHEMA
 from ...schemas.errors import ConfigError, SecretError
 from ...schemas.record_columns import POSITION
-from ...transforms.consent_decision import Decide
 from ...transforms.failures import guarded
-from ...transforms.outputs import StageOutputs, counted, refusals, stage_outputs
-from ...transforms.protection import Protect
+from ...transforms.outputs import StageOutputs, counted, refusals
 from ...transforms.protection_plan import check_dataset_columns
 from ...transforms.stage import SharedStage, Stage
 from ...transforms.tally import Tally, merge
+from ..graph import join_stages
 from ..outcome import READ, READ_BYTES, Outcome
 from ..pipeline_runs import LocalPipeline
 from ..publication import DEAD_LETTERS
@@ -161,12 +160,10 @@ class _ProtectEpoch(beam.PTransform[Any, Any]):
         shares = input_or_inputs | "Shares" >> beam.Create(range(self._shares), reshuffle=False)
         if self._shares > 1:
             shares |= beam.Reshuffle()
-        read = stage_outputs(shares, "Read", _ReadFn(self._shared))
-        decided = read.rows | "Decide" >> Decide(self._shared)
-        protected = decided.rows | "Protect" >> Protect(self._shared, positions=True)
-        for name, stage in {"read": read, "decide": decided, "protect": protected}.items():
+        joined = join_stages(shares, _ReadFn(self._shared), self._shared, positions=True)
+        for name, stage in joined._asdict().items():
             self._noted(stage, name)
-        return protected.rows | "WriteByDate" >> beam.ParDo(_WriteByDateFn(self._shared))
+        return joined.protect.rows | "WriteByDate" >> beam.ParDo(_WriteByDateFn(self._shared))
 
     def _noted(self, stage: StageOutputs, name: str) -> None:
         stage.tally | f"CountOf_{name}" >> beam.ParDo(_CountFn(self._shared))

@@ -19,6 +19,7 @@ from ...schemas.dead_letter import DEAD_LETTER_SCHEMA
 from ...schemas.errors import RecordsGoneError, RunError
 from ...schemas.info_types import OnDrift
 from ...transforms.crypto.key_sets import ProofKeys
+from ...transforms.failures import guarded
 from ...transforms.stage import SharedStage, Stage, StageConfig
 from ...transforms.tally import Tally, merge
 from ..letters import CONSENT_STAGE
@@ -172,6 +173,7 @@ class Stream:
         if stores.vault is not None:
             stores.vault.sweep(oldest)
 
+    @guarded(CONSENT_STAGE)
     def _taken_consents(self) -> tuple[Part, ...]:
         """Appends new consents to the ledger, and returns the parts that hold faulty ones, for the epoch to seal."""
         if self._consents is None or self._new_consents is None:
@@ -267,6 +269,7 @@ class Stream:
         found = self._pipelines[threads].run(work)
         return Outcome(merge((letters.tally, found.tally)), (*letters.receipts, *found.receipts))
 
+    @guarded(CONSENT_STAGE)
     def _letters_of_consents(self, epoch: Epoch, stage: Stage) -> Outcome:
         """Seals the faulty events among the consents of an epoch; those that are sound are known already."""
         writer = FileWriter(str(self._output.staging), DEAD_LETTERS, DEAD_LETTER_SCHEMA, run=f"{epoch.name}-consents")

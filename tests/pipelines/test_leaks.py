@@ -31,6 +31,7 @@ from consentry.schemas.policy_file import read_policy
 from consentry.schemas.project import Project, read_project
 from consentry.transforms.stage import SharedStage, settle_stage
 from oracles.needles import contents, leaks, spellings
+from oracles.pipeline_graphs import readable
 
 ROOT = Path(__file__).parent.parent.parent
 NOW = 1_793_000_000_000_000
@@ -256,7 +257,8 @@ def test_the_pipeline_that_travels_to_workers_holds_no_key_and_no_value(project:
         sources.splits, schema=sources.schema, written=plan.schema, stage=SharedStage(config), place="out",
         notes="notes", run="r", watch=graph.SharedWatch(),
     )  # fmt: skip
-    proto = pipeline.to_runner_api().SerializeToString()
+    proto = readable(pipeline.to_runner_api().SerializeToString())
+    assert b"support_agent" in proto, "what travels is the policy"
     key = (project.root / "kek.key").read_text().strip()
     assert leaks([*SECRETS, key], [("pipeline", proto), ("config", pickle.dumps(config))]) == []
 

@@ -17,9 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from consentry.pipelines.batch import run_protect
 from consentry.pipelines.consent_files import import_consents
+from consentry.pipelines.pipeline_runs import _BuiltOnce
 from consentry.pipelines.scaffold import write_project
 from consentry.pipelines.streams import run
 from consentry.pipelines.streams.message_source import MessageSource
+from consentry.pipelines.streams.metrics import Metrics
 from consentry.pipelines.streams.places import MessageFormat, ReaderOptions
 from consentry.pipelines.streams.run import StreamOptions, run_stream
 from consentry.pipelines.streams.stream import EpochReport
@@ -31,6 +33,8 @@ from consentry.schemas.project import Project, read_project
 from consentry.transforms.crypto.key_sets import PublicKeys
 from consentry.transforms.stores import sqlite_database
 from oracles.list_topic import ListTopic
+from oracles.pipeline_graphs import readable
+from prometheus_client import CollectorRegistry, generate_latest
 
 NOW = 1_793_000_000_000_000
 
@@ -218,6 +222,7 @@ def test_a_stream_stops_when_it_is_told_to(project: Project, tmp_path: Path) -> 
 
 # Where an exception is forced: one place in each step of an epoch.
 FAILING = [
+    "consentry.pipelines.streams.consent_feed.consent_event",
     "consentry.pipelines.streams.json_messages.JsonMessages.read",
     "consentry.pipelines.streams.message_source.MessageSource.read",
     "consentry.transforms.consent_decision.decide_batch",
@@ -243,9 +248,12 @@ def test_an_exception_that_quotes_its_input_takes_no_value_along(
     place: str,
 ) -> None:
     caplog.set_level("DEBUG")
-    orders, log, called = ListTopic("orders"), StringIO(), []
+    orders, consents, log, called = ListTopic("orders"), ListTopic("consents"), StringIO(), []
+    registry = CollectorRegistry()
     held = {"customer": {"id": CANARIES[0], "email": CANARIES[1]}, "payment": {"card": {"number": CANARIES[0]}}}
     orders.put(order(1, **held), {**order(2, **held), "placed_at": "yesterday"}, f'{{"x": "{CANARIES[1]}"'.encode())
+    granted = {**consent(1), "subject": CANARIES[0], "source": CANARIES[1], "evidence": CANARIES[1]}
+    consents.put(granted, f'{{"subject": "{CANARIES[1]}"'.encode())
     with monkeypatch.context() as patched:
 
         def failing(*_: Any, **__: Any) -> Any:
@@ -254,25 +262,48 @@ def test_an_exception_that_quotes_its_input_takes_no_value_along(
 
         patched.setattr(place, failing)
         stop = threading.Event()
-        watchers = Watchers([JsonLog(log), Stopper(stop)])
+        watchers = Watchers([JsonLog(log), Metrics(registry), Stopper(stop)])
         policy = read_policy(project.policy)
         run_stream(
             project,
             StreamOptions(dataset="orders", out=str(tmp_path / "out")),
             source=MessageSource(orders, ReaderOptions(MessageFormat.JSON).maker(policy, policy.datasets["orders"])),
-            consents=None,
+            consents=consents,
             observer=watchers,
             stop=stop,
         )
     assert called, "the failure was never reached"
     seen = Seen()
-    stream(project, tmp_path / "out", orders, None, seen)  # all is well again, and nothing was lost
-    assert seen.reports[0].account.records == 3
+    stream(project, tmp_path / "out", orders, consents, seen)  # all is well again, and nothing was lost
+    assert seen.reports[0].account.records == 4, "three orders, and a faulty consent"
+    assert seen.reports[0].epoch.ledger_position == 1
     captured = capfd.readouterr()
-    told = log.getvalue() + captured.out + captured.err + caplog.text
+    told = log.getvalue() + captured.out + captured.err + caplog.text + generate_latest(registry).decode()
     told += b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()).decode("latin-1")
     assert "run_failed" in log.getvalue()
+    assert 'consentry_failures_total{reason="run_failed"} 1.0' in told
     assert not any(canary in told for canary in CANARIES)
+
+
+def test_the_graph_of_an_epoch_holds_nothing_of_the_project(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs: list[bytes] = []
+    build = _BuiltOnce.to_runner_api
+
+    def built(pipeline: _BuiltOnce, *args: Any, **kwargs: Any) -> Any:
+        graph = build(pipeline, *args, **kwargs)
+        graphs.append(graph.SerializeToString())
+        return graph
+
+    monkeypatch.setattr(_BuiltOnce, "to_runner_api", built)
+    orders, seen = ListTopic("orders"), Seen()
+    orders.put(order(1))
+    stream(project, tmp_path / "out", orders, None, seen)
+    text = b"".join(map(readable, graphs))
+    key = (tmp_path / "shop" / "kek.key").read_bytes().strip()
+    for told in (key, b"4111", b"kim1@example.com", b"customer", str(tmp_path).encode()):
+        assert told not in text
 
 
 class Stopper:
