@@ -250,7 +250,9 @@ def test_the_pipeline_that_travels_to_workers_holds_no_key_and_no_value(project:
     from consentry.pipelines.sources import plan_sources
     from consentry.transforms.protection_plan import plan_protection
 
-    sources = plan_sources([str(project.root.parent / "inputs" / "orders.jsonl")])
+    source = project.root.parent / "inputs" / "orders.jsonl"
+    source.write_text("\n".join(lines()[:5]) + "\n")  # names of fields travel: none of these is a value
+    sources = plan_sources([str(source)])
     plan = plan_protection(policy, "orders", sources.schema, key_version=1)
     pipeline = beam.Pipeline(runner=FnApiRunner())
     pipeline | graph.ProtectFiles(
