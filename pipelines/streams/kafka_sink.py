@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ...schemas.errors import ConfigError, RunError, SecretError
 from .json_texts import json_texts
-from .kafka_topic import EXTRA, PATIENCE_SECONDS, KafkaPlace, producer_of
+from .kafka_place import EXTRA, PATIENCE_SECONDS, KafkaPlace, producer_of
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer

@@ -83,11 +83,13 @@ def open_topic(uri: str, *, option: str, received: StoreOpener, lanes: int = 1) 
         RunError: It cannot be reached.
     """
     if uri.startswith(KAFKA):
-        from .kafka_topic import open_kafka_topic, parse_kafka_uri
+        from .kafka_place import parse_kafka_uri
+        from .kafka_topic import open_kafka_topic
 
         return open_kafka_topic(parse_kafka_uri(uri), lanes=lanes)
     if uri.startswith(PUBSUB):
-        from .pubsub_topic import open_pubsub_topic, parse_pubsub_uri
+        from .pubsub_place import parse_pubsub_uri
+        from .pubsub_topic import open_pubsub_topic
 
         return open_pubsub_topic(parse_pubsub_uri(uri), store=received)
     raise ConfigError(

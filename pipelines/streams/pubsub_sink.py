@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 
-from ...schemas.errors import ConfigError, PrivacyError, RunError, SecretError
+from ...schemas.errors import ConfigError, SecretError
 from .json_texts import json_texts
 from .kafka_sink import RECORD_ID
-from .pubsub_topic import EXTRA, PubSubPlace, no_credentials
+from .pubsub_place import EXTRA, PubSubPlace, PubSubRole, failure_of_call, no_credentials
 
 if TYPE_CHECKING:
     from google.cloud.pubsub_v1 import PublisherClient
@@ -84,7 +84,7 @@ class PubSubSink:
             try:
                 sent = self._client.publish(self._path, text, **{RECORD_ID: record_id})
             except (GoogleAPIError, ValueError) as error:
-                raise self._failure(error) from None
+                raise failure_of_call(error, self._place, PubSubRole.PUBLISHER) from None
             with self._lock:
                 self._sent.append(sent)
 
@@ -103,7 +103,7 @@ class PubSubSink:
                 for each in sent:
                     each.result()
             except (GoogleAPIError, GoogleAuthError, TimeoutError, ValueError) as error:
-                raise self._failure(error) from None
+                raise failure_of_call(error, self._place, PubSubRole.PUBLISHER) from None
 
     def close(self) -> None:
         """Stops; what waits is sent before."""
@@ -114,21 +114,3 @@ class PubSubSink:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise SecretError("a sink holds what lets us in, and cannot be copied")
-
-    def _failure(self, error: Exception) -> PrivacyError:
-        from google.api_core import exceptions as told
-        from google.cloud.pubsub_v1.publisher.exceptions import MessageTooLargeError
-
-        place = f"pubsub:{self._place.partition}"
-        match error:
-            case told.NotFound():
-                return RunError(f"{place}: there is no such topic; create it, or check project and name")
-            case told.PermissionDenied() | told.Unauthenticated():
-                return RunError(f"{place}: may not be written; grant this account the role roles/pubsub.publisher")
-            case told.InvalidArgument() | MessageTooLargeError():
-                return RunError(
-                    f"{place}: does not take a record; Pub/Sub takes 10 MB: drop large fields in the policy"
-                )
-            case _:
-                kind = type(error).__name__
-                return RunError(f"{place}: Pub/Sub cannot be asked ({kind}); see to the network and the credentials")

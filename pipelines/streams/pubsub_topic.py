@@ -10,28 +10,24 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from ...schemas.errors import ConfigError, PrivacyError, RecordsGoneError, RunError
+from ...schemas.errors import ConfigError, PrivacyError, RecordsGoneError
+from .pubsub_place import EXTRA, PubSubPlace, PubSubRole, failure_of_call, no_credentials
 from .received import RECEIVED, Received, ReceivedStore, StoreOpener
 from .sources import Messages, Offsets, Part
 
 if TYPE_CHECKING:
     from google.cloud.pubsub_v1 import SubscriberClient
 
-__all__ = ["EXTRA", "PubSubPlace", "PubSubTopic", "no_credentials", "open_pubsub_topic", "parse_pubsub_uri"]
+__all__ = ["PubSubTopic", "open_pubsub_topic"]
 
-SCHEME = "pubsub://"
 ANSWERS_LOGGER = "google.pubsub_v1.services.subscriber.transports.grpc"
 EMULATOR = "PUBSUB_EMULATOR_HOST"
-EXTRA = "pubsub:// needs an extra that is not installed; pip install 'consentry[gcp]'"
-_PROJECT = re.compile(r"[a-z][a-z0-9.:-]{1,99}")
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 PULLERS = 3
 MOST_PULLED = 1_000
 """Messages of one answer; Pub/Sub gives no more."""
@@ -44,39 +40,6 @@ MOST_AHEAD = 20_000
 MOST_BYTES_AHEAD = 64 << 20
 ACK_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PubSubPlace:
-    """A subscription or a topic.
-
-    Attributes:
-        project: Id of the project of Google Cloud.
-        name: Id of the subscription or the topic.
-    """
-
-    project: str
-    name: str
-
-    @property
-    def partition(self) -> str:
-        """``PROJECT/NAME``."""
-        return f"{self.project}/{self.name}"
-
-
-def parse_pubsub_uri(text: str) -> PubSubPlace:
-    """Returns the place of ``pubsub://PROJECT/NAME``.
-
-    Raises:
-        ConfigError: It is written otherwise; nothing of it is quoted.
-
-    >>> parse_pubsub_uri("pubsub://shop-eu/orders-consentry").partition
-    'shop-eu/orders-consentry'
-    """
-    project, _, name = text.removeprefix(SCHEME).partition("/")
-    if not text.startswith(SCHEME) or not _PROJECT.fullmatch(project) or not _NAME.fullmatch(name):
-        raise ConfigError("pubsub://: write pubsub://PROJECT/SUBSCRIPTION, by their ids alone")
-    return PubSubPlace(project=project, name=name)
 
 
 def open_pubsub_topic(place: PubSubPlace, *, store: StoreOpener) -> PubSubTopic:
@@ -111,13 +74,6 @@ def _emulated(address: str) -> SubscriberClient:
 
     channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
     return SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
-
-
-def no_credentials() -> ConfigError:
-    """Returns the error that says that nobody is logged in."""
-    return ConfigError(
-        "pubsub://: there are no credentials of Google Cloud; run `gcloud auth application-default login`"
-    )
 
 
 class PubSubTopic:
@@ -334,7 +290,7 @@ class _Puller:
             except DeadlineExceeded:
                 self._inbox.put(())
             except (GoogleAPICallError, GoogleAuthError, ValueError) as error:  # the last: the client is closed
-                self._inbox.fail(self._failure(error))
+                self._inbox.fail(failure_of_call(error, self._place, PubSubRole.SUBSCRIBER))
                 self._closing.wait(PAUSE_SECONDS)
 
     def _pull(self) -> list[_Pulled]:
@@ -363,16 +319,3 @@ class _Puller:
             call(request={"subscription": self._path, **request}, timeout=ACK_SECONDS)
         except (GoogleAPIError, GoogleAuthError, ValueError):
             return
-
-    def _failure(self, error: Exception) -> PrivacyError:
-        from google.api_core import exceptions as told
-
-        place = f"pubsub:{self._place.partition}"
-        match error:
-            case told.NotFound():
-                return RunError(f"{place}: there is no such subscription; create it, or check project and name")
-            case told.PermissionDenied() | told.Unauthenticated():
-                return RunError(f"{place}: may not be read; grant this account the role roles/pubsub.subscriber")
-            case _:
-                kind = type(error).__name__
-                return RunError(f"{place}: Pub/Sub cannot be asked ({kind}); see to the network and the credentials")

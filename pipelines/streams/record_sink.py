@@ -59,8 +59,8 @@ def open_sink(uri: str, *, read: Sequence[str] = ()) -> RecordSink:
     if uri.startswith(KAFKA):
         return _kafka_sink(uri, read)
     if uri.startswith(PUBSUB):
+        from .pubsub_place import parse_pubsub_uri
         from .pubsub_sink import open_pubsub_sink
-        from .pubsub_topic import parse_pubsub_uri
 
         return open_pubsub_sink(parse_pubsub_uri(uri))
     raise ConfigError(
@@ -69,8 +69,8 @@ def open_sink(uri: str, *, read: Sequence[str] = ()) -> RecordSink:
 
 
 def _kafka_sink(uri: str, read: Sequence[str]) -> RecordSink:
+    from .kafka_place import GROUP, parse_kafka_uri
     from .kafka_sink import open_kafka_sink
-    from .kafka_topic import GROUP, parse_kafka_uri
 
     place = parse_kafka_uri(uri)
     if place.group != GROUP:

@@ -25,8 +25,8 @@ from consentry.pipelines.scaffold import write_project
 from consentry.pipelines.sinks import FileWriter
 from consentry.pipelines.streams import run
 from consentry.pipelines.streams.journal import Journal
+from consentry.pipelines.streams.kafka_place import KafkaPlace
 from consentry.pipelines.streams.kafka_sink import RECORD_ID, KafkaSink, open_kafka_sink
-from consentry.pipelines.streams.kafka_topic import KafkaPlace
 from consentry.pipelines.streams.message_source import MessageSource
 from consentry.pipelines.streams.output import StreamOutput
 from consentry.pipelines.streams.places import MessageFormat, ReaderOptions

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from consentry.pipelines.streams import kafka_topic
-from consentry.pipelines.streams.kafka_topic import KafkaPlace, KafkaTopic, open_kafka_topic, parse_kafka_uri
+from consentry.pipelines.streams import kafka_lane
+from consentry.pipelines.streams.kafka_place import KafkaPlace, parse_kafka_uri
+from consentry.pipelines.streams.kafka_topic import KafkaTopic, open_kafka_topic
 from consentry.pipelines.streams.sources import Messages, Part, lane_of
 from consentry.schemas.errors import ConfigError, RecordsGoneError, RunError, SecretError
 from oracles.stream_shop import wait_for
@@ -171,7 +172,7 @@ class _Watched:
 
 
 def test_what_was_broken_off_is_read_again_from_its_start(shop: Callable[..., Shop], monkeypatch: Any) -> None:
-    monkeypatch.setattr(kafka_topic, "BATCH", 10)
+    monkeypatch.setattr(kafka_lane, "BATCH", 10)
     orders = shop()
     orders.put(numbered(0, 300))
     with orders.open() as topic:
@@ -238,8 +239,8 @@ def test_messages_of_a_megabyte_come_whole(shop: Callable[..., Shop]) -> None:
 
 def test_what_is_read_ahead_is_limited_and_loses_nothing(shop: Callable[..., Shop], monkeypatch: Any) -> None:
     most, size, each = 200_000, 1_000, 2_000
-    monkeypatch.setattr(kafka_topic, "MOST_AHEAD", most)
-    monkeypatch.setattr(kafka_topic, "BATCH", 50)
+    monkeypatch.setattr(kafka_lane, "MOST_AHEAD", most)
+    monkeypatch.setattr(kafka_lane, "BATCH", 50)
     orders = shop(2)
     for partition in range(2):
         orders.put([b"%d" % number * (size // 4) for number in range(1_000, 1_000 + each)], partition)
@@ -413,7 +414,7 @@ def test_an_error_of_one_partition_loses_nothing_of_another(kafka: ApacheKafka) 
 
 @ON_APACHE
 def test_a_broker_that_is_killed_and_comes_again_is_read_on(kafka: ApacheKafka, monkeypatch: Any) -> None:
-    monkeypatch.setattr(kafka_topic, "BATCH", 50)
+    monkeypatch.setattr(kafka_lane, "BATCH", 50)
     orders = Shop(kafka.address, 2)
     for partition in range(2):
         orders.put([b"%05d" % number * 100 for number in range(4_000)], partition)

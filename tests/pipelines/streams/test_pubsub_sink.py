@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from consentry.pipelines.streams import pubsub_sink
 from consentry.pipelines.streams.kafka_sink import RECORD_ID
+from consentry.pipelines.streams.pubsub_place import PubSubPlace
 from consentry.pipelines.streams.pubsub_sink import open_pubsub_sink
-from consentry.pipelines.streams.pubsub_topic import PubSubPlace
 from consentry.schemas.errors import RunError, SecretError
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 from servers.availability import Server, require

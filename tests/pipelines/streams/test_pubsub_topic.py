@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from consentry.pipelines.scaffold import write_project
-from consentry.pipelines.streams.pubsub_topic import PubSubTopic, open_pubsub_topic, parse_pubsub_uri
+from consentry.pipelines.streams.pubsub_place import parse_pubsub_uri
+from consentry.pipelines.streams.pubsub_topic import PubSubTopic, open_pubsub_topic
 from consentry.pipelines.streams.received import Received, received_in
 from consentry.pipelines.streams.sources import Offsets, Part
 from consentry.pipelines.verify import verify_output
@@ -218,7 +219,8 @@ def test_a_message_of_ten_megabytes_comes_whole(project: Project, orders: Subscr
 
 PROCESSOR = textwrap.dedent("""
     import sqlite3, sys
-    from consentry.pipelines.streams.pubsub_topic import open_pubsub_topic, parse_pubsub_uri
+    from consentry.pipelines.streams.pubsub_place import parse_pubsub_uri
+    from consentry.pipelines.streams.pubsub_topic import open_pubsub_topic
     from consentry.pipelines.streams.received import received_in
     from consentry.pipelines.streams.sources import Part
     from consentry.schemas.project import read_project
