@@ -17,7 +17,9 @@ from .cli_options import FLAG, ConfigOption, JsonOption, open_project
 from .console import notice, print_json, print_table
 
 if TYPE_CHECKING:
-    from .streams.run import Observer
+    from ..schemas.project import Project
+    from .streams.places import ReaderOptions
+    from .streams.run import Observer, StreamOptions
 
 __all__ = ["stream_app"]
 
@@ -90,39 +92,58 @@ def stream(
     if missing or dataset is None or source is None or out is None:
         raise ConfigError(f"{', '.join(missing)}: is missing or blank; see `consentry stream --help`")
     project = open_project(context, config)
-    from ..schemas.policy_file import read_policy
-    from ..transforms.protection_plan import dataset_of
-    from .streams.places import MessageFormat, ReaderOptions, open_source, open_topic
-    from .streams.received import received_in
-    from .streams.record_sink import open_sink
-    from .streams.run import StreamOptions, run_stream
+    from .streams.places import MessageFormat, ReaderOptions
+    from .streams.run import StreamOptions
 
     if message_format not in tuple(MessageFormat):
         raise ConfigError(f"--format: write one of {', '.join(MessageFormat)}")
     reader = ReaderOptions(MessageFormat(message_format), schema=schema, registry=registry)
-    policy = read_policy(project.policy)
     options = StreamOptions(dataset=dataset, out=out, latency=latency / 1000, memory=memory * MIB)
-    received, stop = received_in(project, out), threading.Event()
     with ExitStack() as opened, without_tracebacks():
         observer = _observer(opened, metrics)
-        place = open_source(source, reader, policy, dataset_of(policy, dataset), received=received)
-        events, topic = opened.enter_context(closing(place)), None
-        if consents is not None:
-            topic = opened.enter_context(closing(open_topic(consents, option="--consents", received=received)))
-        sink = None if to is None else opened.enter_context(closing(open_sink(to, read=(source, consents or ""))))
-        for name in (signal.SIGTERM, signal.SIGINT):
-            opened.callback(signal.signal, name, signal.signal(name, lambda *_: stop.set()))
-        run_stream(
-            project,
-            options,
-            source=events,
-            consents=topic,
-            observer=observer,
-            stop=stop,
-            until_idle=until_idle,
-            sink=sink,
-        )
+        _streamed(opened, project, options, reader, observer, until_idle, source=source, consents=consents, to=to)
     notice(f"\nStopped; start it again to go on. Check it any time: consentry verify {out}")
+
+
+def _streamed(
+    opened: ExitStack,
+    project: Project,
+    options: StreamOptions,
+    reader: ReaderOptions,
+    observer: Observer,
+    until_idle: bool,
+    *,
+    source: str,
+    consents: str | None,
+    to: str | None,
+) -> None:
+    """Opens the places of a stream, which ``opened`` closes, and runs it until a signal or, if wished, until idle."""
+    from ..schemas.policy_file import read_policy
+    from ..transforms.protection_plan import dataset_of
+    from .streams.places import open_source, open_topic
+    from .streams.received import received_in
+    from .streams.record_sink import open_sink
+    from .streams.run import run_stream
+
+    policy, received = read_policy(project.policy), received_in(project, options.out)
+    place = open_source(source, reader, policy, dataset_of(policy, options.dataset), received=received)
+    events, topic = opened.enter_context(closing(place)), None
+    if consents is not None:
+        topic = opened.enter_context(closing(open_topic(consents, option="--consents", received=received)))
+    sink = None if to is None else opened.enter_context(closing(open_sink(to, read=(source, consents or ""))))
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        opened.callback(signal.signal, name, signal.signal(name, lambda *_: stop.set()))
+    run_stream(
+        project,
+        options,
+        source=events,
+        consents=topic,
+        observer=observer,
+        stop=stop,
+        until_idle=until_idle,
+        sink=sink,
+    )
 
 
 def _observer(opened: ExitStack, metrics: str | None) -> Observer:

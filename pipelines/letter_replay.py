@@ -25,26 +25,22 @@ from ..schemas.errors import ConfigError, IntegrityError, OutputError, RunError
 from ..schemas.manifest import MANIFEST_NAME, Manifest
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
-from ..schemas.record_columns import POSITION, SOURCE_KEY
 from ..transforms.crypto.key_sets import ProofKeys, PublicKeys
-from ..transforms.failures import guarded
 from ..transforms.protection_plan import ProtectionPlan
 from ..transforms.stage import Stage, settle_stage
-from ..transforms.stores.data_keys import DataKeys
 from .desk import check_stores
 from .exchange import exchange_folders
 from .keyring_files import open_proof_keys
 from .letter_manifest import data_files, manifest_after_replay
-from .letter_records import first_difference, record_batches, record_columns
+from .letter_records import first_difference, record_columns
 from .letter_trial import LetterTrial, ReplayReport, opened_stage
-from .letters import LetterOutput, OpenedLetter, open_letter_output, open_stored, stored_letters
+from .letters import LetterOutput, open_letter_output
 from .manifest_file import SettledRun, key_versions_of, sign_manifest
 from .publication import DATA, FILE_SCHEME, LocalPublication, is_local, open_publication
 from .sinks import FileWriter, Receipt
-from .splits import ReadBatch, RejectedLine
 from .verify import verify_output
 
-__all__ = ["ReplayReport", "opened_records", "replay_letters"]
+__all__ = ["ReplayReport", "replay_letters"]
 
 
 def replay_letters(
@@ -260,48 +256,3 @@ def _link(file: Path, place: Path, output: LetterOutput) -> None:
             f"{output.name}: its files cannot be linked ({error.strerror}); the output is as it was; move it to a file "
             "system with hard links"
         ) from None
-
-
-@guarded("open dead letters")
-def opened_records(output: LetterOutput, data_keys: DataKeys, *, tenant: str) -> Iterator[ReadBatch]:
-    """Yields the records of an output's dead letters that can be opened, raw, as a source yields them.
-
-    Whoever protects them in a way of their own must see to what ``replay_letters`` sees to: letters that fail again are
-    sealed under the keys that they had (``Sealer.seal_again``), and values never leave the process.
-
-    Args:
-        output: Signed and checked, from ``open_letter_output``.
-        data_keys: Of the project.
-        tenant: Of the project.
-
-    Returns:
-        Batches of one source each, with its name in the schema's metadata, and the letters' own positions (0 where one
-        has none) in ``POSITION``. Records that fit no columns are in ``rejected``. Letters whose keys are destroyed,
-        and those that hold no record, are left out.
-    """
-    written = _data_schema(output)
-    for stored in stored_letters(output):
-        by_source: dict[str | None, list[OpenedLetter]] = {}
-        for opened in open_stored(stored, data_keys, tenant):
-            if opened is not None and opened.record is not None:
-                by_source.setdefault(opened.stored.letter.source, []).append(opened)
-        for source, letters in by_source.items():
-            yield from _read_batches(source, letters, written)
-
-
-def _read_batches(
-    source: str | None, letters: Sequence[OpenedLetter], written: pa.Schema | None
-) -> Iterator[ReadBatch]:
-    metadata = {} if source is None else {SOURCE_KEY: source.encode()}
-    places = [each.stored.letter.position or 0 for each in letters]
-    for found in record_batches([each.record or {} for each in letters], written, lambda _: None):
-        if isinstance(found, pa.RecordBatch):
-            at = found.schema.get_field_index(POSITION)
-            own = pa.array([places[place] for place in found[POSITION].to_pylist()], pa.int64())
-            rows = found.set_column(at, found.schema.field(at), own)
-            yield ReadBatch(batch=rows.replace_schema_metadata(metadata))
-        else:
-            place, fault = found
-            line = RejectedLine(position=places[place], reason=fault.value, raw=b"", parsed=letters[place].record)
-            empty = pa.RecordBatch.from_pylist([], pa.schema([(POSITION, pa.int64())], metadata=metadata))
-            yield ReadBatch(batch=empty, rejected=(line,))

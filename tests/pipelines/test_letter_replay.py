@@ -24,8 +24,8 @@ from consentry.pipelines.json_records import load_record
 from consentry.pipelines.keyring_files import open_proof_keys
 from consentry.pipelines.letter_listing import list_letters
 from consentry.pipelines.letter_records import record_batches
-from consentry.pipelines.letter_replay import ReplayReport, opened_records, replay_letters
-from consentry.pipelines.letters import StoredLetter, open_letter_output, open_stored
+from consentry.pipelines.letter_replay import ReplayReport, replay_letters
+from consentry.pipelines.letters import StoredLetter, open_stored
 from consentry.pipelines.manifest_file import sign_manifest
 from consentry.pipelines.scaffold import write_project
 from consentry.pipelines.splits import RejectedLine
@@ -36,7 +36,7 @@ from consentry.schemas.errors import ConfigError, IntegrityError, OutputError, P
 from consentry.schemas.manifest import Manifest, StreamProgress, parse_manifest
 from consentry.schemas.policy_file import read_policy
 from consentry.schemas.project import read_project
-from consentry.schemas.record_columns import POSITION, SOURCE_KEY
+from consentry.schemas.record_columns import POSITION
 from consentry.transforms import dead_letters
 from consentry.transforms.crypto.key_sets import PublicKeys
 from consentry.transforms.crypto.subject_references import subject_reference
@@ -514,16 +514,6 @@ def test_records_without_what_a_decision_needs_are_left_alone(shop: Troubled) ->
     shop.repair((STRICT[1], STRICT[0]), ("subject: customer.id", "subject: customer.email"))
     report = shop.replay()
     assert report.tried == 0 and not report.changed, "their letters name another subject than the record does now"
-
-
-def test_records_are_open_to_programs_with_source_and_position(shop: Troubled) -> None:
-    output = open_letter_output(str(shop.out), PublicKeys.load(shop.project.trust))
-    with open_stores(shop.project) as stores:
-        read = list(opened_records(output, stores.data_keys, tenant="shop"))
-    places = sorted(place for each in read for place in each.batch[POSITION].to_pylist())
-    assert places == [7, 8, 9]
-    assert [(line.position, line.reason) for each in read for line in each.rejected] == [(11, "wrong_type")]
-    assert all(each.batch.schema.metadata[SOURCE_KEY].endswith(b"orders.jsonl") for each in read)
 
 
 def test_killing_a_replay_at_any_moment_leaves_the_old_state_or_the_new_one(shop: Troubled, tmp_path: Path) -> None:
