@@ -3,7 +3,8 @@
     shares ─ Read ─ Decide ─ Protect ─ WriteByDate
               └───────┴────────┴────── WriteLetters, one for each stage
 
-Protected rows go to a sink as well, where there is one, and it has them all before the epoch is sealed.
+Where there is a sink, protected rows are kept for it until the epoch is settled, and it has them all before the epoch
+is sealed.
 
 To build a pipeline takes Beam longer than to run a small one, so it is built once for a stream. What differs from
 epoch to epoch is ``EpochWork``, which its steps, all in this process, find when they start; what comes of it they
@@ -65,7 +66,7 @@ class EpochWork:
         event_time: Path of the records' event time.
         place: Folder below which files are made.
         name: Of the epoch; part of the files' names.
-        sink: Takes protected rows besides the files; None: nobody does.
+        sink: Takes protected rows besides the files, in the end; None: nobody does.
     """
 
     shares: Sequence[Sequence[Lane]]
@@ -77,6 +78,7 @@ class EpochWork:
     sink: RecordSink | None = None
     _tallies: list[Tally] = field(default_factory=list)
     _receipts: list[Receipt] = field(default_factory=list)
+    _for_sink: list[pa.RecordBatch] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, *, tally: Tally | None = None, receipts: Sequence[Receipt] = ()) -> None:
@@ -85,6 +87,28 @@ class EpochWork:
             self._receipts += receipts
             if tally is not None:
                 self._tallies.append(tally)
+
+    def keep(self, rows: pa.RecordBatch) -> None:
+        """Keeps protected rows for the sink, if there is one.
+
+        Args:
+            rows: With ``POSITION``.
+        """
+        if self.sink is not None:
+            with self._lock:
+                self._for_sink.append(rows)
+
+    def send(self) -> None:
+        """Hands the sink what was kept, and returns when it has all of it.
+
+        Raises:
+            RunError: It has not.
+        """
+        if self.sink is None:
+            return
+        for rows in self._for_sink:
+            self.sink.send(rows.drop_columns([POSITION]), _record_ids(rows))
+        self.sink.flush()
 
     def outcome(self) -> Outcome:
         """Returns all that was noted."""
@@ -143,8 +167,6 @@ class EpochPipeline:
         self._desk.work = work
         try:
             self._pipeline.run()
-            if work.sink is not None:
-                work.sink.flush()
         finally:
             self._desk.work = None
         return work.outcome()
@@ -229,7 +251,7 @@ class _WriteLettersFn(_WorkFn):
 
 
 class _WriteByDateFn(_WorkFn):
-    """Writes rows to files by day; where there is a sink, it gets them, too."""
+    """Writes rows to files by day."""
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -237,10 +259,8 @@ class _WriteByDateFn(_WorkFn):
 
     @guarded("write")
     def process(self, element: pa.RecordBatch) -> None:
-        rows = element.drop_columns([POSITION])
-        if self.work.sink is not None:
-            self.work.sink.send(rows, _record_ids(element))
-        self._files.write(rows)
+        self.work.keep(element)
+        self._files.write(element.drop_columns([POSITION]))
 
     @guarded("write")
     def finish_bundle(self) -> None:

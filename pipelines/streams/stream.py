@@ -242,23 +242,30 @@ class Stream:
         """Returns what an epoch comes to, and the columns to remember."""
         for _ in range(MOST_ATTEMPTS):
             self._output.clear_staging()
-            outcome = self._read_and_written(epoch, stage)
+            work = self._work(epoch, stage)
+            outcome = self._read_and_written(epoch, work)
             columns, agreed = self._source.learned()
             self._source.know(columns)
             if agreed:
+                work.send()
                 return outcome, self._remembered(columns)
         raise RunError(f"epoch {epoch.number}: its partitions do not agree about the type of a new field; report it")
 
-    def _read_and_written(self, epoch: Epoch, stage: SharedStage) -> Outcome:
-        letters = self._letters_of_consents(epoch, stage.open()) if epoch.consents else Outcome()
+    def _read_and_written(self, epoch: Epoch, work: EpochWork) -> Outcome:
+        letters = self._letters_of_consents(epoch, work.stage.open()) if epoch.consents else Outcome()
         if not epoch.parts:
             return letters
-        lanes = _lanes(epoch.parts, self._threads)
-        threads = 1 if sum(part.end - part.start for part in epoch.parts) < MANY else len(lanes)
+        threads = len(work.shares)
         if threads not in self._pipelines:
             self._pipelines[threads] = EpochPipeline(threads)
-        work = EpochWork(
-            shares=[lanes] if threads == 1 else [[lane] for lane in lanes],
+        found = self._pipelines[threads].run(work)
+        return Outcome(merge((letters.tally, found.tally)), (*letters.receipts, *found.receipts))
+
+    def _work(self, epoch: Epoch, stage: SharedStage) -> EpochWork:
+        lanes = _lanes(epoch.parts, self._threads)
+        few = sum(part.end - part.start for part in epoch.parts) < MANY
+        return EpochWork(
+            shares=[lanes] if few else [[lane] for lane in lanes],
             source=self._source,
             stage=stage,
             event_time=self._stage.dataset.event_time,
@@ -266,8 +273,6 @@ class Stream:
             name=epoch.name,
             sink=self._sink,
         )
-        found = self._pipelines[threads].run(work)
-        return Outcome(merge((letters.tally, found.tally)), (*letters.receipts, *found.receipts))
 
     @guarded(CONSENT_STAGE)
     def _letters_of_consents(self, epoch: Epoch, stage: Stage) -> Outcome:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from consentry.pipelines.streams.journal import Journal
 from consentry.pipelines.streams.message_source import MessageSource
 from consentry.pipelines.streams.output import StreamOutput
 from consentry.pipelines.streams.places import MessageFormat, ReaderOptions
+from consentry.pipelines.streams.record_sink import RecordSink
 from consentry.pipelines.streams.run import StreamOptions, run_stream
 from consentry.pipelines.streams.status import stream_status
 from consentry.pipelines.streams.stream import EpochReport
@@ -71,7 +73,7 @@ class Shop:
         self.consents = ListTopic("consents")
         self.now = NOW
 
-    def stream(self, **options: Any) -> Seen:
+    def stream(self, *, sink: RecordSink | None = None, **options: Any) -> Seen:
         """Runs until nothing is left to read."""
         seen = Seen()
         self.now += SECOND
@@ -84,6 +86,7 @@ class Shop:
             stop=threading.Event(),
             until_idle=True,
             clock=lambda: self.now,
+            sink=sink,
         )
         return seen
 
@@ -417,13 +420,32 @@ def test_what_contradicts_a_known_field_is_sealed(shop: Shop) -> None:
     assert shop.verified()
 
 
-def test_partitions_that_disagree_about_a_new_field_are_settled(shop: Shop) -> None:
-    put_orders(shop, 20)
-    shop.orders.put({**order(20), "items": [{"sku": "A"}]}, partition=0)
-    shop.orders.put({**order(21), "items": "none"}, partition=1)
-    shop.stream()
-    assert len(shop.rows()) + len(shop.letters()) == 22
-    assert len(shop.letters()) <= 1
+class Sent:
+    """A sink that remembers what it was sent, and how often it was flushed."""
+
+    def __init__(self) -> None:
+        self.orders: dict[str, list[str]] = defaultdict(list)
+        self.flushed = 0
+
+    def send(self, batch: pa.RecordBatch, ids: Sequence[str]) -> None:
+        for record_id, order_id in zip(ids, batch["order_id"].to_pylist(), strict=True):
+            self.orders[record_id].append(order_id)
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_sink_gets_records_when_their_epoch_is_settled_and_none_that_end_elsewhere(shop: Shop) -> None:
+    shop.orders.put(*map(order, range(20)), partition=0)
+    shop.orders.put({**order(20), "order_id": ["20"]}, partition=1)  # its lane learns another type than the other one
+    sink = Sent()
+    shop.stream(sink=sink)
+    assert shop.letters() == [("read", "wrong_type", "orders/1", 0)]
+    assert sorted(sink.orders.values()) == [[row["order_id"]] for row in shop.rows()]
+    assert (len(sink.orders), sink.flushed) == (20, 1)
     assert shop.verified()
 
 
