@@ -6,6 +6,7 @@ that tokens are made in whole columns.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -160,24 +161,25 @@ def _looking_like_tokens(texts: pa.StringArray) -> Rows:
 def _by_entity(
     found: Mapping[int, Sequence[tuple[int, int, Entity | None]]], originals: Mapping[int, str]
 ) -> dict[Entity | None, _Spans]:
-    spans: dict[Entity | None, _Spans] = {}
+    spans: dict[Entity | None, _Spans] = defaultdict(_Spans)
     for row, places in found.items():
+        text = originals[row]
         for start, end, entity in places:
-            each = spans.setdefault(entity, _Spans())
+            each = spans[entity]
             each.rows.append(row)
             each.places.append((start, end))
-            each.values.append(originals[row][start:end])
+            each.values.append(text[start:end])
     return spans
 
 
 def _replacements(
     spans: Mapping[Entity | None, _Spans], replacing: Replacing
 ) -> dict[int, list[tuple[int, int, str, bool]]]:
-    found: dict[int, list[tuple[int, int, str, bool]]] = {}
+    found: dict[int, list[tuple[int, int, str, bool]]] = defaultdict(list)
     for entity, each in spans.items():
         made = replacing(entity, pa.array(each.values, pa.string()), np.array(each.rows, np.int64))
         for row, (start, end), (text, is_token) in zip(each.rows, each.places, made, strict=True):
-            found.setdefault(row, []).append((start, end, text, is_token))
+            found[row].append((start, end, text, is_token))
     return found
 
 

@@ -43,6 +43,8 @@ BORN = re.compile(
 END = re.compile(rb"[^0-9A-Za-z_\xe0]|T[0-9]{2}")
 CLOSED = re.compile(rb"</[^<>]*>")
 """Ends an element: what it names is over."""
+GOES_ON = re.compile(rb"[-/.]\d")
+PARTED = re.compile(rb"[.!?;\n]\s")
 REACH = 32
 
 
@@ -54,7 +56,7 @@ def birth_dates(text: JoinedText) -> Iterator[Finding]:
         if (
             not (text.begins(start) and END.match(text.data, end))
             or (start and text.data[start - 1] in b"-/.")
-            or re.match(rb"[-/.]\d", text.data[end : end + 2])
+            or GOES_ON.match(text.data, end)
         ):
             continue
         if BORN.match(text.after(end, REACH)):
@@ -62,7 +64,7 @@ def birth_dates(text: JoinedText) -> Iterator[Finding]:
         elif BIRTH.last_before(text, start, start - near) is not None:
             before = CLOSED.sub(b"\n ", text.before(start, start - near))
             named = BIRTH.within(before)
-            if named is not None and not re.search(rb"[.!?;\n]\s", before[named[1] + 2 :]):
+            if named is not None and not PARTED.search(before, named[1] + 2):
                 name = told(before[slice(*named)])
                 yield Finding(start, end, Entity.DATE_OF_BIRTH, 0.96, f"a date after the word '{name}'")
 

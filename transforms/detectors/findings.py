@@ -42,23 +42,22 @@ def disjoint(findings: Iterable[Finding]) -> list[Finding]:
     reach = -1
     for finding in sorted(findings, key=PLACE):
         if finding.start >= reach:
-            kept += _best(group)
-            group = []
-        group.append(finding)
-        reach = max(reach, finding.end)
+            kept += group if len(group) < 2 else _best(group)
+            group, reach = [finding], finding.end
+        else:
+            group.append(finding)
+            reach = max(reach, finding.end)
     kept += _best(group)
-    return kept
+    return [finding for finding in kept if finding.entity is not None]
 
 
 def _best(group: list[Finding]) -> list[Finding]:
     """Of findings that overlap in a chain, those that stay."""
-    if len(group) > 1:
-        chosen: list[Finding] = []
-        for finding in sorted(group, key=lambda each: (-each.score, each.start - each.end, each.start)):
-            place = bisect(chosen, finding.start, key=START)
-            if (not place or chosen[place - 1].end <= finding.start) and (
-                place == len(chosen) or finding.end <= chosen[place].start
-            ):
-                chosen.insert(place, finding)
-        group = chosen
-    return [finding for finding in group if finding.entity is not None]
+    chosen: list[Finding] = []
+    for finding in sorted(group, key=lambda each: (-each.score, each.start - each.end, each.start)):
+        place = bisect(chosen, finding.start, key=START)
+        if (not place or chosen[place - 1].end <= finding.start) and (
+            place == len(chosen) or finding.end <= chosen[place].start
+        ):
+            chosen.insert(place, finding)
+    return chosen

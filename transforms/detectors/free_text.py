@@ -7,6 +7,7 @@ sure they are.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -19,7 +20,7 @@ from .birth_dates import birth_dates
 from .cards import cards
 from .findings import Finding, disjoint
 from .ibans import COUNTRIES, ibans
-from .joined_text import JoinedText, pattern
+from .joined_text import JoinedText, first_in, pattern
 from .network import emails, ip_addresses, mac_addresses, urls
 from .number_chains import SHORTEST, chains
 from .person_numbers import insurance_numbers, personal_numbers
@@ -119,11 +120,11 @@ def _gate(data: Bytes, ends: Int64s, passes: Bools) -> None:
 
     What reaches into the next row is no hit, but the row may be looked at in vain.
     """
-    text, place = data.tobytes(), 0
-    while (match := GATE.search(text, place)) is not None:
-        row = int(ends.searchsorted(match.start(), side="right"))
+    text, limits, place, row = data.tobytes(), ends.tolist(), 0, 0
+    while (start := first_in(GATE, text, place)) >= 0:
+        row = bisect_right(limits, start, row)
         passes[row] = True
-        place = int(ends[row])
+        place = limits[row]
 
 
 def _rows(ends: Int64s, first: Int64s, last: Int64s) -> tuple[Int64s, Int64s]:
@@ -136,7 +137,7 @@ def _found(text: JoinedText, tokens: bool) -> list[Finding]:
     for chain in chains(text):
         found_cards = list(cards(text, chain)) if chain.cards else []
         found += found_cards
-        if any(card.start <= chain.start and chain.end <= card.end for card in found_cards):
+        if found_cards and any(card.start <= chain.start and chain.end <= card.end for card in found_cards):
             continue
         if chain.persons:
             found += personal_numbers(text, chain)

@@ -14,12 +14,13 @@ import re2
 from .findings import Finding
 from .skeletons import BREAK, SEPARATOR, Skeletons
 
-__all__ = ["WORD", "JoinedText", "Span", "digits_of", "pattern"]
+__all__ = ["WORD", "JoinedText", "Span", "digits_of", "first_in", "pattern", "spans_in"]
 
 Span = tuple[int, int]
 
 WORD = frozenset((string.ascii_letters + string.digits + "_").encode() + b"\xe0")
 """Bytes that make up words; a value begins and ends where no word does."""
+UNANCHORED = re2._Anchor.UNANCHORED
 PART = re.compile(rb"[\x00\n\t|;,\"]|[.!?](?:\s|$)")
 """Where a part of a sentence ends."""
 LOWER = bytes(range(256)).lower()
@@ -44,6 +45,26 @@ def pattern(text: str) -> Any:
     options.max_mem = 64 << 20
     options.log_errors = False
     return re2.compile(text.encode("latin-1"), options)
+
+
+def spans_in(wanted: Any, text: bytes, group: int = 0) -> Iterator[Span]:
+    """Yields where a ``pattern`` matches; it matches no empty text.
+
+    Asks the engine itself: google-re2's own iteration makes an object for each match, which costs as much again.
+    """
+    match, place, end = wanted._regexp.Match, 0, len(text)
+    while True:
+        spans = match(UNANCHORED, text, place, end)
+        place = spans[0][1]
+        if place < 0:
+            return
+        yield spans[group]
+
+
+def first_in(wanted: Any, text: bytes, place: int) -> int:
+    """Returns where the first match of a ``pattern`` from a place on begins, or -1."""
+    start: int = wanted._regexp.Match(UNANCHORED, text, place, len(text))[0][0]
+    return start
 
 
 def digits_of(written: bytes) -> bytes:
@@ -80,10 +101,9 @@ class JoinedText:
         """The text as an array."""
         return np.frombuffer(self.data, np.uint8)
 
-    def spans(self, wanted: Any, group: int | str = 0) -> Iterator[Span]:
+    def spans(self, wanted: Any, group: int = 0) -> Iterator[Span]:
         """Yields where a ``pattern`` matches."""
-        for match in wanted.finditer(self.data):
-            yield match.span(group)
+        return spans_in(wanted, self.data, group)
 
     def places(self, wanted: Any) -> tuple[list[int], list[int]]:
         """Returns where a ``pattern`` begins and ends in the text in lower case, in which a digit is no part of a word.
@@ -92,7 +112,7 @@ class JoinedText:
         """
         found = self._places.get(wanted)
         if found is None:
-            spans = [match.span() for match in wanted.finditer(self.lower.translate(WITHOUT_DIGITS))]
+            spans = list(spans_in(wanted, self.lower.translate(WITHOUT_DIGITS)))
             found = self._places[wanted] = ([start for start, _ in spans], [end for _, end in spans])
         return found
 

@@ -52,6 +52,8 @@ MAC = pattern(
     r"|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
 )
 
+SIZED = re.compile(rb"(?i)\d+x\.|\d+x$")
+"""Pictures for screens of so many times the usual density: ``logo@2x.png``."""
 PLACEHOLDER = re.compile(rb"[<{$\[].*|\*+|x+|\.+|password|pass", re.IGNORECASE)
 
 
@@ -67,7 +69,7 @@ def emails(text: JoinedText) -> Iterator[Finding]:
             domain = domain.rstrip(b"-")
             end = start + len(stripped) + len(sign) + len(domain)
         suffix = domain.rpartition(b".")[2].lower()
-        if not stripped or suffix in FILES or re.match(rb"(?i)\d+x\.|\d+x$", domain):
+        if not stripped or suffix in FILES or SIZED.match(domain):
             continue
         if text.data[end : end + 1] == b"@" or (start and text.data[start - 1 : start] == b"@"):
             continue

@@ -31,6 +31,9 @@ NINO = pattern(
 )
 NINO_WORDS = words("nino ni insurance ni_number", "national_insurance ni_n nat_ins")
 UNUSED_PREFIXES = {b"BG", b"GB", b"NK", b"KN", b"TN", b"NT", b"ZZ"}
+NINE = re.compile(rb"\d{9}|\d{3}([ .-])\d\d\1\d{4}")
+TEN = re.compile(rb"\d{10}|\d{3}([ -])\d{3}\1\d{4}")
+GOES_ON = re.compile(rb"[-.,/]\d")
 ITIN_GROUPS = {*range(50, 66), *range(70, 89), *range(90, 93), *range(94, 100)}
 
 
@@ -51,7 +54,7 @@ def _nine(text: JoinedText, chain: Chain, first: int, last: int, sizes: tuple[in
     start, end = chain.groups[first][0], chain.groups[last][1]
     if not (is_ssn(digits) or is_itin(digits)) or not _alone(text, start, end):
         return
-    if not re.fullmatch(rb"\d{9}|\d{3}([ .-])\d\d\1\d{4}", written):
+    if not NINE.fullmatch(written):
         return
     entity, known = (Entity.US_ITIN, ITIN) if digits[:1] == b"9" else (Entity.US_SSN, SSN)
     named, other = (_word_end(text, start, sets) for sets in ((SSN, ITIN), (OTHER,)))
@@ -73,7 +76,7 @@ def _ten(text: JoinedText, chain: Chain, first: int, last: int) -> Iterator[Find
     start, end = chain.groups[first][0], chain.groups[last][1]
     if not (NHS.last_before(text, start, 60) or NHS.follows(text, end, 30)):
         return
-    grouped = re.fullmatch(rb"\d{10}|\d{3}([ -])\d{3}\1\d{4}", written)
+    grouped = TEN.fullmatch(written)
     if grouped and is_nhs(digits_of(written)) and _alone(text, start, end):
         yield Finding(start, end, Entity.UK_NHS, 0.97, "ten digits, mod 11 valid, beside a word for NHS numbers")
 
@@ -114,4 +117,4 @@ def is_nhs(digits: bytes) -> bool:
 def _alone(text: JoinedText, start: int, end: int) -> bool:
     if not text.whole(start, end) or (start and text.data[start - 1] in b"-.,/+"):
         return False
-    return not re.match(rb"[-.,/]\d", text.data[end : end + 2])
+    return not GOES_ON.match(text.data, end)

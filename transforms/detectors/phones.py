@@ -73,6 +73,10 @@ FICTIONAL_ABROAD = re.compile(
     "1[2-9][0-9]{2}555[0-9]{4}|1555[0-9]{7}|447700900[0-9]{3}|441632960[0-9]{3}|3363998[0-9]{4}"
 )
 """Numbers that regulators keep for films and examples, which is what people write when they do not write their own."""
+RESTLESS = re.compile(rb"[+_]|[-./]{2}|  ")
+"""Separators that are in no number."""
+GOES_ON = re.compile(rb"[.#-] |.? (?:[.:-]\d|/\d{1,6}(?!\d)|[%=]|\* ?\d)")
+"""Around a number, for which a space stands here: it is part of something longer."""
 DECIMAL = re.compile(rb"(?:0|[1-9]\d{0,3})\.\d{5,}")
 SPLIT = re.compile(rb"(?:\+?\d{1,3}[ -]?)?(?:\(0\) ?)?\(?\d{1,5}\)? ?/")
 """What may stand before a slash within a number: codes."""
@@ -170,7 +174,7 @@ def _calm(written: bytes) -> bool:
     slash = written.rfind(b"/")
     if slash >= 0 and not SPLIT.fullmatch(written, 0, slash + 1):
         return False
-    return not re.search(rb"[+_]|[-./]{2}|  ", written) and not DECIMAL.fullmatch(written)
+    return not RESTLESS.search(written) and not DECIMAL.fullmatch(written)
 
 
 def _national(
@@ -214,10 +218,7 @@ def _continues(text: JoinedText, start: int, end: int) -> bool:
     lead = b" " if lead[:1].isalpha() and lead[1:] == b"." else lead[-1:]
     around = lead + b" " + text.data[end : end + 9]
     bare = text.data[start:end].isdigit()
-    return bool(
-        re.match(rb"[.#-] |.? (?:[.:-]\d|/\d{1,6}(?!\d)|[%=]|\* ?\d)", around)
-        or (bare and DECIMALS.match(around, around.index(b" ") + 1))
-    )
+    return bool(GOES_ON.match(around) or (bare and DECIMALS.match(around, around.index(b" ") + 1)))
 
 
 def _national_region(digits: bytes) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..values.byte_rows import Bools, Int64s
-from .joined_text import JoinedText, Span, pattern
+from .joined_text import JoinedText, Span, pattern, spans_in
 from .skeletons import folded
 
 __all__ = ["Words", "told", "words"]
@@ -37,8 +37,8 @@ class Words:
     def within(self, text: bytes) -> Span | None:
         """Returns where the last of the words is in a lower-case text; None: there is none."""
         found = None
-        for match in self._pattern.finditer(text):
-            found = match.span()
+        for span in spans_in(self._pattern, text):
+            found = span
         return found
 
     def last_before(self, text: JoinedText, place: int, width: int = 40) -> Span | None:
