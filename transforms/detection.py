@@ -184,6 +184,10 @@ def _replacements(
 
 
 def _woven(text: str, replacements: Sequence[tuple[int, int, str, bool]]) -> str:
+    if len(replacements) == 1 and "[" not in text:
+        start, end, made, is_token = replacements[0]
+        if is_token or "[" not in made:
+            return f"{text[:start]}{made}{text[end:]}"  # nothing looks like a token
     parts: list[tuple[str, bool]] = []
     at = 0
     for start, end, made, is_token in sorted(replacements):

@@ -15,7 +15,7 @@ from operator import itemgetter
 import numpy as np
 import pyarrow as pa
 
-from ..values.byte_rows import Bools, Bytes, Int64s
+from ..values.byte_rows import Bools, Bytes, Int64s, places_of
 from .birth_dates import birth_dates
 from .cards import cards
 from .findings import Finding, disjoint
@@ -111,7 +111,7 @@ def _digits(data: Bytes) -> Int64s:
     for start in range(0, len(data), CHUNK):
         chunk = data[start : start + CHUNK]
         np.subtract(chunk, ord("0"), out=flags[: len(chunk)])
-        found.append(np.flatnonzero(flags[: len(chunk)] < 10) + start)
+        found.append(places_of(flags[: len(chunk)] < 10) + start)
     return np.concatenate(found)
 
 

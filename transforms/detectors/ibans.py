@@ -23,7 +23,7 @@ COUNTRIES = "|".join(
     if iban_country(first + second)
 )
 """A pattern of the codes of all countries that have such numbers."""
-IBAN = pattern(rf"\b(?:(?i:iban)_?)?((?i:{COUNTRIES}) ?[0-9]{{2}})")
+IBAN = pattern(rf"\b(?:(?i:iban)_?)?((?i:{COUNTRIES}) ?[0-9]{{2}})(?:[ -]?[0-9A-Za-z]){{11}}")
 SEPARATORS = b" -"
 NUMBERS = [str(int(chr(byte), 36)) if chr(byte).isalnum() and byte < 128 else "" for byte in range(256)]
 """What a character counts as in the number whose remainder is checked."""

@@ -97,6 +97,10 @@ class JoinedText:
         return self.data.translate(LOWER)
 
     @cached_property
+    def _wordy(self) -> bytes:
+        return self.lower.translate(WITHOUT_DIGITS)
+
+    @cached_property
     def array(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """The text as an array."""
         return np.frombuffer(self.data, np.uint8)
@@ -112,7 +116,7 @@ class JoinedText:
         """
         found = self._places.get(wanted)
         if found is None:
-            spans = list(spans_in(wanted, self.lower.translate(WITHOUT_DIGITS)))
+            spans = list(spans_in(wanted, self._wordy))
             found = self._places[wanted] = ([start for start, _ in spans], [end for _, end in spans])
         return found
 
@@ -147,19 +151,15 @@ class JoinedText:
         """Yields findings of this text with the row of the column that each is in, placed in that row's characters."""
         if not findings:
             return
-        starts = np.array([finding.start for finding in findings])
-        owners = np.searchsorted(self._starts, starts, side="right") - 1
-        shifts = self._starts[owners]
-        for finding, owner, shift in zip(findings, owners.tolist(), shifts.tolist(), strict=True):
-            yield int(self._skeletons.rows[owner]), self._placed(finding, owner, shift)
-
-    def _placed(self, finding: Finding, owner: int, shift: int) -> Finding:
-        start, end = finding.start - shift, finding.end - shift
-        places = self._skeletons.places
-        if places is not None:
-            first = int(self._skeletons.offsets[owner])
-            start, end = int(places[first + start]), int(places[first + end - 1]) + 1
-        return Finding(start, end, finding.entity, finding.score, finding.reason)
+        spans = np.array([finding[:2] for finding in findings])
+        owners = np.searchsorted(self._starts, spans[:, 0], side="right") - 1
+        spans -= self._starts[owners, None]
+        if self._skeletons.places is not None:
+            spans += self._skeletons.offsets[owners, None] - (0, 1)
+            spans = self._skeletons.places[spans] + (0, 1)
+        rows = self._skeletons.rows[owners].tolist()
+        for row, (start, end), finding in zip(rows, spans.tolist(), findings, strict=True):
+            yield row, Finding(start, end, *finding[2:])
 
 
 def _unescaped(text: bytes) -> bytes:

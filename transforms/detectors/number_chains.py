@@ -97,10 +97,10 @@ def chains(text: JoinedText) -> Iterator[Chain]:
     )
     chosen = np.flatnonzero(worth & (sums[last] - sums[first] >= SHORTEST))
     first, last = first[chosen], last[chosen]
-    spans = tuple(zip(starts.tolist(), ends.tolist(), strict=True))
+    begins, stops = starts.tolist(), ends.tolist()
     marks = [_marks(flagged, firsts, first, last) for flagged in flags]
     for one, other, cards, persons, phones in zip(first.tolist(), last.tolist(), *marks, strict=True):
-        groups = spans[one:other]
+        groups = tuple(zip(begins[one:other], stops[one:other], strict=True))
         yield Chain(groups, text.data[groups[0][0] : groups[-1][1]], cards, persons, phones)
 
 
@@ -126,7 +126,7 @@ def _pass_luhn(values: Bytes, sums: Int64s, limits: Int64s) -> Bools:
     np.cumsum(np.where(even, doubled, values), out=totals[0, 1:])
     np.cumsum(np.where(even, values, doubled), out=totals[1, 1:])
     passes: Bools = np.zeros(len(limits), np.bool_)
-    groups = np.arange(len(limits))
+    groups = np.flatnonzero(sums[limits] - sums[:-1] >= CARD_SHORTEST)
     for step in range(1, CARD_LONGEST + 1):
         groups = groups[groups + step <= limits[groups]]
         starts, stops = sums[groups], sums[groups + step]

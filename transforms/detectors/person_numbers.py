@@ -57,9 +57,9 @@ def _nine(text: JoinedText, chain: Chain, first: int, last: int, sizes: tuple[in
     if not NINE.fullmatch(written):
         return
     entity, known = (Entity.US_ITIN, ITIN) if digits[:1] == b"9" else (Entity.US_SSN, SSN)
-    named, other = (_word_end(text, start, sets) for sets in ((SSN, ITIN), (OTHER,)))
+    named = _word_end(text, start, (SSN, ITIN))
     near = named >= 0 or known.follows(text, end, 28)
-    if other > named or (not near and (len(sizes) == 1 or b"-" not in written)):
+    if (not near and (len(sizes) == 1 or b"-" not in written)) or _word_end(text, start, (OTHER,)) > named:
         return
     told = ", beside a word for it" if near else ", grouped by dashes"
     name = "taxpayer number" if entity is Entity.US_ITIN else "social security number"

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from ...schemas.errors import TokenError
 
-__all__ = ["Bools", "ByteRows", "Bytes", "Int64s", "packed"]
+__all__ = ["Bools", "ByteRows", "Bytes", "Int64s", "packed", "places_of"]
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -109,7 +109,7 @@ class ByteRows:
 
     def any_of(self, flags: Bools) -> Bools:
         """Returns which rows have a flagged byte."""
-        flagged = np.flatnonzero(flags)
+        flagged = places_of(flags)
         if len(flagged) * SPARSE > len(flags):
             return self.counts(flags) > 0
         found: Bools = np.zeros(len(self), np.bool_)
@@ -196,6 +196,20 @@ class ByteRows:
         validity = pa.py_buffer(np.packbits(self.valid, bitorder="little")) if nulls else None
         buffers = [validity, pa.py_buffer(self.offsets.astype(np.int32)), pa.py_buffer(self.data)]
         return pa.Array.from_buffers(pa.string(), len(self), buffers, nulls)
+
+
+def places_of(flags: Bools) -> Int64s:
+    """Returns where flags are set, as ``numpy.flatnonzero`` does; few are found quicker, eight being looked at at once.
+
+    Args:
+        flags: In one piece.
+    """
+    whole = len(flags) // 8 * 8
+    eights = np.flatnonzero(flags[:whole].view(np.uint64))
+    if len(eights) * SPARSE > whole // 8:
+        return np.flatnonzero(flags)
+    rows, columns = np.nonzero(flags[:whole].reshape(-1, 8)[eights])
+    return np.concatenate((eights[rows] * 8 + columns, np.flatnonzero(flags[whole:]) + whole))
 
 
 def packed(matrix: Bytes) -> Bytes:
