@@ -21,9 +21,9 @@ NUMBERS = r"(?:[12][0-9]|3[01]|0?[1-9])"
 YEAR = r"(?:19|20)[0-9]{2}"
 SHAPE = (
     rf"{NUMBERS} {NUMBERS} {YEAR}|{YEAR}[-/.](?:1[0-2]|0?[1-9])[-/.]{NUMBERS}"
-    rf"|{NUMBERS}[-/.] ?{NUMBERS}[-/.] ?(?:{YEAR}|[0-9]{{2}})"
+    rf"|{NUMBERS}[-/.] ?{NUMBERS}[-/.] ?(?:{YEAR}|[0-9]{{2}})|(?:[0-2][0-9]|3[01])(?:[0-2][0-9]|3[01]){YEAR}"
     rf"|{NUMBERS}(?:st|nd|rd|th|\.|er|\xba)?[ -](?:of |de |d')?(?:{MONTHS})[a-z\xe0]*\.?,?[ -](?:de |del )?{YEAR}"
-    rf"|(?:{MONTHS})[a-z\xe0]*\.? {NUMBERS}(?:st|nd|rd|th)?,? {YEAR}"
+    rf"|(?:{MONTHS})[a-z\xe0]*\.?[ -]{NUMBERS}(?:st|nd|rd|th)?,?[ -]{YEAR}"
     rf"|{YEAR}\x8c ?[0-9]{{1,2}}\x8d ?[0-9]{{1,2}}\x8e|{YEAR}[ -](?:{MONTHS})[a-z]*[ -]{NUMBERS}|(?:19|20)[0-9]{{6}}"
 )
 DATE = pattern(f"(?i){SHAPE}")
@@ -31,13 +31,14 @@ WHOLE = re.compile(SHAPE.encode("latin-1"), re.IGNORECASE)
 BIRTH = words(
     "born dob birth birthday bday birthdate geb geboren geburtsdatum geburtstag ne nee naissance nacido nacida "
     "nacimiento nato nata nascita nascido nascida nascimento urodzony urodzona urodzenia ur d_o_b d.o.b "
-    "date_of_birth birth_date",
+    "date_of_birth birth_date naci nacio nasci nasceu ne(e) f.nac f_nac fec_nac cumpleaños compleanno aniversario",
     "geboorte fødsels fodsels född født syntym narozen szület dogum geburts naiss nacim nasci nascit urodz "
     "birth_ date_of_birth geboren 生年月日 誕生 जन्म",
 )
 BORN_SIGN = folded("生")
 BORN = re.compile(
-    BORN_SIGN + rb"|[ ,]{0,2}(?:geboren|is (?:my|his|her|their|your) (?:birthday|dob|date of birth))|"
+    BORN_SIGN + rb"|[ ,]{0,2}(?:(?:in [a-z\xe0 .-]{2,20} )?geboren|"
+    rb"is (?:my|his|her|their|your) (?:birthday|dob|date of birth))|"
     rb" ?\((?:dob|d\.o\.b\.?|birthday|date of birth|birth date|geburtsdatum)\)"
 )
 END = re.compile(rb"[^0-9A-Za-z_\xe0]|T[0-9]{2}")

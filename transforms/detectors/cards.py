@@ -11,12 +11,22 @@ from .findings import Finding
 from .joined_text import WORD, JoinedText, digits_of
 from .number_chains import Chain
 from .number_words import CARD, NO_CARD, SERIAL
+from .words import Words
 
 __all__ = ["card_brand", "cards", "luhn"]
 
 SHORTEST, LONGEST = 13, 19
 ACCOUNT = re.compile(rb"[A-Za-z]{2}[0-9]{2}[ -]$")
 """The country and check digits of an account number."""
+OF_ITS_OWN = re.compile(rb"[0-9]{2}")
+LIST = re.compile(rb"[^0-9A-Za-z]{0,3}(?:[0-9][0-9 -]{6,24}[,;/&][ \n]?)+(?:and |or |und |et |y |e )?")
+"""More numbers of the kind that a word names."""
+EXPIRY = re.compile(
+    rb"[|,;: /]{1,2}(?:(?:exp(?:iry|ires|\.)?|valid (?:thru|until|to)|g.ltig bis)[ .:]{0,2})?"
+    rb"(?:0[1-9]|1[0-2]) ?[|/] ?(?:20)?[2-4][0-9]\b"
+)
+NEXT = re.compile(rb"[^0-9a-z]{1,4}[a-z\xe0][a-z\xe0. ]{1,20}[.:=#]{0,2} {0,2}[0-9]{4}")
+"""Behind a number: a word that belongs to another one."""
 FEW_DIGITS = frozenset(b"0123456789")
 VALUES = bytes.maketrans(b"0123456789", bytes(range(10)))
 DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
@@ -87,7 +97,7 @@ def _card(text: JoinedText, chain: Chain, first: int, last: int) -> Finding | No
         return None
     start, end = chain.groups[first][0], chain.groups[last][1]
     named = CARD.governing(text, start)
-    near = named >= 0 or CARD.follows(text, end, 24)
+    near = named >= 0 or _named_behind(text, end)
     sizes = chain.sizes(first, last)
     name, needs_word = brand
     if _other(text, start, end, named, embossed=sizes in EMBOSSED and not needs_word):
@@ -101,11 +111,25 @@ def _card(text: JoinedText, chain: Chain, first: int, last: int) -> Finding | No
     return Finding(start, end, Entity.CREDIT_CARD, 0.99 if near else 0.95, reason)
 
 
+def _named_behind(text: JoinedText, end: int) -> bool:
+    """Returns whether a word for cards, which is no label of another number, or an expiry date follows."""
+    if EXPIRY.match(text.lower, end):
+        return True
+    return CARD.follows(text, end, 24) and not NEXT.match(text.lower, end)
+
+
 def _other(text: JoinedText, start: int, end: int, named: int, *, embossed: bool) -> bool:
     """Returns whether a word says that the number is something else; grouped as on a card it must be a strong one."""
-    if NO_CARD.governing(text, start) <= named and (named >= 0 or not NO_CARD.follows(text, end, 12)):
+    if _denied(NO_CARD, text, start) <= named and (named >= 0 or not NO_CARD.follows(text, end, 12)):
         return False
-    return not embossed or SERIAL.governing(text, start) >= 0 or SERIAL.follows(text, end, 12)
+    return not embossed or _denied(SERIAL, text, start) >= 0 or SERIAL.follows(text, end, 12)
+
+
+def _denied(other: Words, text: JoinedText, start: int) -> int:
+    """Returns where the last word ends that says that the number is no card, or -1; it may have a number of its own."""
+    found = other.governing(text, start)
+    has_its_own = found >= 0 and OF_ITS_OWN.search(text.data, found, start) is not None
+    return -1 if has_its_own and not LIST.fullmatch(text.data, found, start) else found
 
 
 def _proves_itself(text: JoinedText, chain: Chain, first: int, last: int) -> bool:

@@ -40,6 +40,7 @@ GATE = pattern(
     r"|[A-Za-z]{2}[ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[A-Da-d]"
     r"|(?i:passw|passphrase|passcode|passwd|pwd|secret|api.?key|token|kennwort|mot de passe|contrase|clave|senha"
     r"|has[l\xe0]o|bearer|access.?key|(?:mdp|pass|pw)[^0-9a-z]|authoriz|palavra|parola|credential"
+    r"|\x94\x95\x96|nac\. ?[0-9]|ne\(e\)|cumplea|complean|aniver"
     r"|born|birth|ur\. ?[0-9]|dob|bday|geb|naiss|dsels|f[o\xe0]d[dt]|syntym|narozen|szulet|dogum|nacim|nascim|nee? le "
     r"|naci|nasci|nato |nata |urodz|\x8b|d\.o\.b)|[Nn]ee? (?:a|en) [A-Z]"
 )

@@ -39,12 +39,14 @@ IPV4 = re.compile(rb"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?:25[0-5]|2[0-4]\d
 IPV4_PLACE = pattern(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}")
 IPV6 = pattern(r"[0-9A-Fa-f:]*:[0-9A-Fa-f]*:[0-9A-Fa-f:]*(?:\.[0-9]{1,3}){0,3}")
 VERSION = words(
-    "version versions ver rev release releases build firmware fw kernel driver sdk api patch update upgrade schema "
-    "chapter section clause paragraph win windows app client agent chrome safari firefox edge oid",
-    "version release firmware",
+    "version versions ver rev release releases build firmware fw kernel sdk patch update upgrade schema chapter "
+    "section clause paragraph win windows agent chrome safari firefox edge oid mise_a_jour aktualisierung "
+    "aggiornamento actualizacion atualizacao",
+    "version release firmware wersj",
 )
 IP = words(
-    "ip ips ipv4 ipv6 host hosts server client_ip remote addr address from source dns gateway router subnet", "ip_"
+    "ip ips ipv4 ipv6 host hosts server client_ip remote addr address from source dns gateway router subnet client",
+    "ip_",
 )
 
 MAC = pattern(
@@ -52,6 +54,11 @@ MAC = pattern(
     r"|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
 )
 
+SAME_VERSION = re.compile(rb"[^0-9]*|[^0-9]{0,3}(?:[0-9][0-9.]*(?: ?[,&/-] ?| and | or | to | und | et | y | e | i ))+")
+"""Between a word for versions and the number: no other number, or more versions."""
+AS_VERSION = re.compile(rb"[a-z]/$|\bv\.? ?$")
+LONGER = re.compile(rb"[-.]$|::$|(?<![0-9A-Za-z_])[0-9A-Fa-f]{1,2}:$")
+"""In front of pairs or fours: there are more of them."""
 SIZED = re.compile(rb"(?i)\d+x\.|\d+x$")
 """Pictures for screens of so many times the usual density: ``logo@2x.png``."""
 PLACEHOLDER = re.compile(rb"[<{$\[].*|\*+|x+|\.+|password|pass", re.IGNORECASE)
@@ -141,7 +148,7 @@ def _ipv4(text: JoinedText, start: int, end: int) -> Iterator[Finding]:
     ):
         return
     named, version = IP.governing(text, start, 32), VERSION.governing(text, start, 32)
-    if version > named or re.search(rb"[a-z]/$|\bv\.? ?$", before):
+    if (version > named and SAME_VERSION.fullmatch(text.lower, version, start)) or AS_VERSION.search(before):
         return
     if named < 0 and re.match(rb",\d\d(?![0-9a-z,])", text.data[end : end + 4]):
         return
@@ -154,7 +161,7 @@ def _ipv4(text: JoinedText, start: int, end: int) -> Iterator[Finding]:
 def mac_addresses(text: JoinedText) -> Iterator[Finding]:
     """Yields hardware addresses in pairs, or in the fours of Cisco."""
     for start, end in text.spans(MAC):
-        if not text.whole(start, end) or (start and text.data[start - 1] in b":-.") or text.data[end] in b":-":
+        if not text.whole(start, end) or LONGER.search(text.data, max(0, start - 4), start) or text.data[end] in b":-":
             continue
         written = text.data[start:end]
         if (

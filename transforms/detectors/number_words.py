@@ -14,36 +14,46 @@ PHONE = words(
     "facsimile gsm zap",
     "phone t: p: f: m: w: h: telef tél telephon mobil cellul handy rufnummer rückruf anruf anrufen rufen "
     "erreichbar durchwahl festnetz téléph rappel llam marcar chiam zadzwo dzwon komork komórk celul whats "
-    "call_ contact_n number_is reach_ 電話 携帯 連絡先 फोन मोबाइल नंबर ligar ligue contato contat",
+    "call_ contact_n number_is reach_ erreichen 電話番号 携帯番号 電話 携帯 連絡先 "
+    "फोन मोबाइल नंबर ligar ligue contato contat",
 )
 NO_PHONE = words(
     "order orders invoice ref reference ticket tracking track serial sn sku ean isbn upc gtin part item items "
     "model case rma account acct customer policy contract vat tax id imei iccid sim iban ssn itin nhs nino "
     "card version v epoch ts timestamp bestellung auftrag rechnung kundennummer commande facture colis pedido "
     "factura ordine fattura zamowienie faktura passport po lot batch meter zip plz postcode steuer siret siren "
-    "nip pesel regon kvk abn lat lon lng build amount total price qty quantity",
+    "nip pesel regon kvk abn lat lon lng build amount total price qty quantity size bytes offset length request "
+    "event msg session vorgang aktenzeichen az dossier client klient klienta cliente cnpj cpf nif dni cif nie uid "
+    "partita_iva p.iva codice_fiscale",
     "order_n order_id tracking sendung bestell auftrag rechnung artikel seriennummer suivi envio spedizione "
-    "przesyłk zamowien member account_n kontonummer konto customer_n booking reservation buchung",
+    "przesyłk zamowien member account_n kontonummer konto customer_n booking reservation buchung referenc referenz "
+    "vorgangsnummer vertrag contrat contract policen polic poliz polis apolice umow kundennummer voucher coupon "
+    "gutschein zählerstand zählernummer steuernummer 番号",
 )
 
 CARD = words(
     "card card_no card_nr card_num card_number cc_no pan_no cc pan visa mastercard amex maestro discover jcb "
     "diners unionpay karte carte tarjeta carta karta kartę cartao paid payment pay charged charge bezahlt paye "
-    "payé pagado pagato pago zapłacono zaplacono",
+    "payé pagado pagato pago zapłacono zaplacono payer pagar pagare zahle zahlen expiry expires exp cvv cvc cvv2",
     "card credit_card debit_card kreditkart kartennummer carte_bancaire carta_di karty cartao zahlkart "
-    "bankkart master_card american_express カード 卡 कार्ड",
+    "bankkart master_card american_express bezahl カード番号 カード 卡 कार्ड",
 )
 NO_CARD = words(
     "order orders imei iccid sim tracking track invoice ref reference ticket serial sn upc ean isbn gtin "
     "barcode awb barcodes shipment parcel package case rma sku meid udid account acct iban bestellung auftrag "
     "rechnung commande facture pedido factura ordine fattura zamowienie faktura timestamp epoch ts ms "
-    "transaction txn po lot batch meter",
+    "transaction txn po lot batch meter imeisv serie seriale seryjny seryjne s/n waybill ups dhl usps fedex dpd gls "
+    "hermes contract policy booking claim quote quotation receipt quittung beleg recibo scontrino paragon request "
+    "event msg message trace session offset size bytes length checksum id ids uid uuid guid dossier aktenzeichen "
+    "vorgang az barras barres barre kreskowy strichcode jan",
     "order_n order_id tracking sendung bestell auftrags rechnungs colis suivi envio spedizione przesyłk "
-    "zamowien kundennummer customer_n member artikel seriennummer device",
+    "zamowien kundennummer customer_n member artikel seriennummer device seguimiento rastre śledzen tracciament "
+    "vertrag contrat polic poliz polis apolice umow reserv prenotaz rezerwac buchung voucher coupon gutschein "
+    "lieferschein vorgangsnummer referenc referenz request_id event_id msg_id message_id trace_id session_id 番号",
 )
 SERIAL = words(
-    "imei iccid sim tracking track serial sn upc ean isbn gtin barcode awb shipment parcel udid meid epoch "
-    "licence license",
-    "tracking sendung colis suivi envio spedizione przesyłk seriennummer device",
+    "imei imeisv iccid sim tracking track serial serie seriale seryjny seryjne s/n sn upc ean isbn gtin barcode awb "
+    "waybill shipment parcel udid meid epoch licence license",
+    "tracking sendung colis suivi envio spedizione przesyłk seriennummer device seguimiento rastre śledzen tracciament",
 )
 """Of those, what numbers devices and parcels rather than orders, which may be grouped like cards too."""

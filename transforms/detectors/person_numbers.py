@@ -22,8 +22,8 @@ ITIN = words("itin itins tin taxpayer taxpayer_id tax_id tax_identification", "i
 NHS = words("nhs nhs_number nhs_no health_service patient patient_id", "nhs_ nhs")
 OTHER = words(
     "order part item sku ref reference model serial tracking invoice case ticket phone tel fax zip lot batch "
-    "account acct po routing aba ein vat duns cusip",
-    "order_n part_n tracking account_n",
+    "account acct po routing aba ein vat duns cusip product code article articulo articolo articulos",
+    "order_n part_n tracking account_n artikel produkt produit product_ serien contract policy",
 )
 NINO = pattern(
     r"\b[A-CEGHJ-PR-TW-Za-ceghj-pr-tw-z][A-CEGHJ-NPR-TW-Za-ceghj-npr-tw-z][ -]?[0-9]{2}[ -]?[0-9]{2}"

@@ -73,6 +73,9 @@ FICTIONAL_ABROAD = re.compile(
     "1[2-9][0-9]{2}555[0-9]{4}|1555[0-9]{7}|447700900[0-9]{3}|441632960[0-9]{3}|3363998[0-9]{4}"
 )
 """Numbers that regulators keep for films and examples, which is what people write when they do not write their own."""
+NEXT = re.compile(rb"[^0-9a-z]{1,4}[a-z\xe0][a-z\xe0. ]{1,16}[.:=]{0,2} {0,2}[+(]{0,2}[0-9]")
+"""Behind a number: a word that belongs to another one."""
+LABEL = re.compile(rb"([a-z_.]{2,20})=\(?$")
 RESTLESS = re.compile(rb"[+_]|[-./]{2}|  ")
 """Separators that are in no number."""
 GOES_ON = re.compile(rb"[.#-] |.? (?:[.:-]\d|/\d{1,6}(?!\d)|[%=]|\* ?\d)")
@@ -130,7 +133,8 @@ def _phone_from(
     if EXIT.match(chain.cut(first, first)):
         # Inside a longer row of digits two zeros are two digits more likely than a way abroad.
         spaced = first == 0 and len(chain.groups) > 1 and chain.sizes(0, 0)[0] < SHORTEST
-        if spaced or PHONE.last_before(text, start) is not None:
+        word = PHONE.governing(text, start)
+        if (spaced and NO_PHONE.governing(text, start) <= word) or PHONE.last_before(text, start) is not None:
             found = _international(text, chain, first, runs, start)
             if found is not None:
                 return found
@@ -183,7 +187,7 @@ def _national(
     start = chain.groups[first][0]
     start -= text.data[start - 1 : start] == b"(" and b")" in chain.cut(first, min(first + 1, len(chain.groups) - 1))
     named = PHONE.governing(text, start)
-    if NO_PHONE.governing(text, start) > named:
+    if NO_PHONE.governing(text, start) > named or _labelled(text, start):
         return None
     for last in runs:
         end = chain.groups[last][1]
@@ -192,7 +196,7 @@ def _national(
             continue
         if named >= 0 and LOCAL.fullmatch(written):
             return last, Finding(start, end, Entity.PHONE, 0.8, "a number as in the US, after a word for it")
-        near = named >= 0 or listed or PHONE.follows(text, end, 18)
+        near = named >= 0 or listed or (PHONE.follows(text, end, 18) and not NEXT.match(text.lower, end))
         alone = first == 0 and last == len(chain.groups) - 1
         if not near and not (alone and _proves_itself(text, start, end)):
             continue
@@ -202,6 +206,12 @@ def _national(
             told = f"national number, valid in {region}, {name if near else 'in a usual layout'}"
             return last, Finding(start, end, Entity.PHONE, 0.85 if near else 0.7, told)
     return None
+
+
+def _labelled(text: JoinedText, start: int) -> bool:
+    """Returns whether a number stands behind ``name=`` that is no word for telephones."""
+    label = LABEL.search(text.before(start, 24))
+    return label is not None and PHONE.within(label[1]) is None
 
 
 def _proves_itself(text: JoinedText, start: int, end: int) -> bool:

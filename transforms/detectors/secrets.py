@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ...schemas.info_types import Entity
 from .findings import Finding
 from .joined_text import JoinedText, pattern
+from .skeletons import folded
 from .words import words
 
 __all__ = ["secrets"]
@@ -31,11 +32,12 @@ NAMES = (
     r"pass(?:word|wd|phrase|code)?|pwd|pw|secret(?:[ _-]?(?:access)?[ _-]?key)?|(?:api|access|auth|private|app|account|"
     r"encryption|signing|master|shared)[ _-]?(?:key|token|secret|password)|client[ _-]?secret|(?:[a-z0-9]{1,20}_){0,3}"
     r"(?:token|secret|passwd|password|pass|pwd|pw|apikey|api_key|secret_key|access_key)|token|bearer|authorization|apikey|credentials?|passwort|"
-    r"kennwort|mot de passe|mdp|contrase.a|clave|senha|has.o|parola d.accesso|palavra.passe|\x93\x94\xa0\x95\xa0\xa0"
+    r"kennwort|mot de passe|mdp|contrase.a|clave|senha|has.o|parola d.accesso|palavra.passe"
+    rf"|{folded('パスワード').decode('latin-1')}"
 )
 SIGN = (
     r" (?:for|of|to) [0-9a-z_. -]{1,30}?(?: is |: ?|=)|[ \t]*(?::=|=>|[:=>])[ \t]*|'s |"
-    r" (?:is now|is|was|lautet|ist|est|es|to|jest|e|=>)[ :]+| "
+    r" (?:is now|is|was|lautet|ist|est|es|to|jest|e|=>)[ :]+|\xa0[ \xa0]?| "
 )
 """What joins a name and its value."""
 NAMED = pattern(
@@ -49,6 +51,8 @@ DULL = re.compile(
     rb"your[_-].*|my[_-].*|\$\{?.*|\{\{.*|\[.*|<.*|%.*%|x+|\*+|\.+|-+|_+|\xa0+|os\.environ.*|process\.env.*|env\..*|https?:.*|"
     rb"getenv.*|config\..*|self\..*|.*\(.*\).*)"
 )
+CERTAIN = re.compile(rb"password|passwd|pwd|passwort|kennwort|passphrase|passcode")
+"""What can only be followed by a password or by talk of one."""
 STRONG = words("password passwd pwd passphrase passcode secret pass", "password passwort kennwort api_key")
 
 
@@ -83,4 +87,5 @@ def _secretive(value: bytes, sign: bytes, name: bytes) -> bool:
         if name.endswith((b"pass", b"password", b"passwd", b"pwd", b"pw", b"code")) and (sign == b"=" or not letters):
             return letters or digits
         return letters and (digits or signs or mixed or len(value) >= 16)
-    return (letters and digits and (signs or len(value) >= 8)) or (letters and signs and mixed)
+    enough = 6 if CERTAIN.fullmatch(name) else 8
+    return (letters and digits and (signs or len(value) >= enough)) or (letters and signs and mixed)
