@@ -21,6 +21,7 @@ ACCOUNT = re.compile(rb"[A-Za-z]{2}[0-9]{2}[ -]$")
 OF_ITS_OWN = re.compile(rb"[0-9]{2}")
 LIST = re.compile(rb"[^0-9A-Za-z]{0,3}(?:[0-9][0-9 -]{6,24}[,;/&][ \n]?)+(?:and |or |und |et |y |e )?")
 """More numbers of the kind that a word names."""
+LONG_LIST = 120
 EXPIRY = re.compile(
     rb"[|,;: /]{1,2}(?:(?:exp(?:iry|ires|\.)?|valid (?:thru|until|to)|g.ltig bis)[ .:]{0,2})?"
     rb"(?:0[1-9]|1[0-2]) ?[|/] ?(?:20)?[2-4][0-9]\b"
@@ -127,9 +128,11 @@ def _other(text: JoinedText, start: int, end: int, named: int, *, embossed: bool
 
 def _denied(other: Words, text: JoinedText, start: int) -> int:
     """Returns where the last word ends that says that the number is no card, or -1; it may have a number of its own."""
+    listed = other.last_before(text, start, LONG_LIST)
+    if listed is not None and LIST.fullmatch(text.data, listed[1], start):
+        return listed[1]
     found = other.governing(text, start)
-    has_its_own = found >= 0 and OF_ITS_OWN.search(text.data, found, start) is not None
-    return -1 if has_its_own and not LIST.fullmatch(text.data, found, start) else found
+    return -1 if found >= 0 and OF_ITS_OWN.search(text.data, found, start) else found
 
 
 def _proves_itself(text: JoinedText, chain: Chain, first: int, last: int) -> bool:

@@ -15,7 +15,7 @@ from ...schemas.info_types import Entity
 from ..values.masking import masked_text
 from .cards import card_brand
 from .free_text import find_in_texts
-from .headers import promised
+from .headers import are_versions, promised
 from .skeletons import folded
 from .whole_values import CHANCE, NAMED, PROVEN, digits_of
 
@@ -33,6 +33,8 @@ MOST_ROWS = 0.5
 """Rows, not only distinct values, that an entity makes up: few strayed values may be most of the distinct ones."""
 EXCESS = 0.2
 """How far a share must be above that of chance."""
+SURPLUS = 0.08
+"""As much above that of chance where numbers are only laid out like those of social security."""
 EACH_OF_MIXED = 0.1
 FEWEST_LEAKS, LEAKING = 2, 0.005
 WORDS_OF_PROSE, PROSE = 4.0, 0.5
@@ -60,7 +62,8 @@ def column_type(values: pa.Array, header: str = "") -> ColumnType:
         evidence = "Most values are sentences or documents."
         return ColumnType(kind=ColumnKind.FREE_TEXT, sample=len(sample.texts), evidence=evidence, leaks=leaks)
     named = promised(header)
-    shares = sample.shares(named)
+    versions = are_versions(header, sample.texts)
+    shares = {entity: share for entity, share in sample.shares(named).items() if entity not in versions}
     best = max(shares, key=lambda entity: (shares[entity], entity in named), default=None)
     if best is not None and _accepted(best, shares[best], named) and sample.row_share(best, named) >= MOST_ROWS:
         return _of_entity(best, shares[best], sample, named, _leaks(searched, (best,)))
@@ -70,7 +73,7 @@ def column_type(values: pa.Array, header: str = "") -> ColumnType:
     if len(several) > 1 and together >= ACCEPTED and rows >= MOST_ROWS:
         told = " and ".join(f"{entity.value} ({shares[entity]:.0%})" for entity in several)
         return sample.verdict(ColumnKind.MIXED, f"The values are {told}.", share=together, leaks=_leaks(searched, ()))
-    return _ordinary(sample, shares, named, _leaks(searched, ()))
+    return _ordinary(sample, shares, named, _leaks(searched, tuple(versions)))
 
 
 class _Sample:
@@ -119,12 +122,15 @@ def _is_prose(texts: Sequence[bytes]) -> bool:
     """Returns whether values are sentences, or documents such as JSON."""
     documents = sum(text[:1] in (b"{", b"[") and text[-1:] in (b"}", b"]") for text in texts)
     words = [sum(word[:1].isalpha() or word[0] >= 0x80 for word in text.split()) for text in texts]
-    prose = sum(count >= WORDS_OF_PROSE for count in words) + sum(len(text) > 120 for text in texts) / 2
+    long = sum(len(text) > 120 and b" " in text for text in texts)
+    prose = sum(count >= WORDS_OF_PROSE for count in words) + long / 2
     return documents >= PROSE * len(texts) or prose >= PROSE * len(texts)
 
 
 def _accepted(entity: Entity, share: float, named: frozenset[Entity]) -> bool:
     chance = _chance(entity, named)
+    if entity is Entity.US_SSN and entity not in named and share < CHANCE[entity] + SURPLUS:
+        return False
     return share >= ACCEPTED and (share - chance >= EXCESS or entity in named)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ...schemas.info_types import Entity
 from .skeletons import folded
 from .words import words
 
-__all__ = ["promised"]
+__all__ = ["are_versions", "promised"]
 
 CAMEL = re.compile(rb"(?<=[a-z0-9])(?=[A-Z])")
 PROMISES = {
@@ -36,11 +37,28 @@ PROMISES = {
 }
 
 
+VERSION = words("version versions ver build release firmware fw", "version release firmware")
+LATEST = 40
+"""Hardly a version is later, and addresses seldom all begin so low."""
+FOUR_PARTS = re.compile(rb"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+
+
+def are_versions(header: str, texts: Sequence[bytes]) -> frozenset[Entity]:
+    """Returns what values are not since they are versions: their header says so, and none of them speaks against it."""
+    four = [int(text.partition(b".")[0]) for text in texts if FOUR_PARTS.fullmatch(text)]
+    says = VERSION.within(_plain(header)) is not None and Entity.IP_ADDRESS not in promised(header)
+    return frozenset({Entity.IP_ADDRESS}) if says and four and max(four) <= LATEST else frozenset()
+
+
 def promised(header: str) -> frozenset[Entity]:
     """Returns the entities that a header names.
 
     >>> sorted(promised("customerPhoneNo"))
     [<Entity.PHONE: 'PHONE'>]
     """
-    text = CAMEL.sub(b" ", folded(header)).lower().replace(b"_", b" ").replace(b".", b" ").strip()
+    text = _plain(header)
     return frozenset(entity for entity, known in PROMISES.items() if known.within(text) is not None)
+
+
+def _plain(header: str) -> bytes:
+    return CAMEL.sub(b" ", folded(header)).lower().replace(b"_", b" ").replace(b".", b" ").strip()

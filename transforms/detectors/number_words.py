@@ -28,7 +28,7 @@ NO_PHONE = words(
     "order_n order_id tracking sendung bestell auftrag rechnung artikel seriennummer suivi envio spedizione "
     "przesyłk zamowien member account_n kontonummer konto customer_n booking reservation buchung referenc referenz "
     "vorgangsnummer vertrag contrat contract policen polic poliz polis apolice umow kundennummer voucher coupon "
-    "gutschein zählerstand zählernummer steuernummer 番号",
+    "gutschein zählerstand zählernummer steuernummer product_ produkt 番号",
 )
 
 CARD = words(
