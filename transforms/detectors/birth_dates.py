@@ -45,6 +45,8 @@ END = re.compile(rb"[^0-9A-Za-z_\xe0]|T[0-9]{2}")
 CLOSED = re.compile(rb"</[^<>]*>")
 """Ends an element: what it names is over."""
 GOES_ON = re.compile(rb"[-/.]\d")
+OFFERED = re.compile(rb"offer|aktion|certificat|valid|until|issued|expir|promo|campa|discount|gutschein|rabatt|order")
+"""What has a date of its own."""
 PARTED = re.compile(rb"[.!?;\n]\s")
 REACH = 32
 
@@ -65,7 +67,7 @@ def birth_dates(text: JoinedText) -> Iterator[Finding]:
         elif BIRTH.last_before(text, start, start - near) is not None:
             before = CLOSED.sub(b"\n ", text.before(start, start - near))
             named = BIRTH.within(before)
-            if named is not None and not PARTED.search(before, named[1] + 2):
+            if named is not None and not PARTED.search(before, named[1] + 2) and not OFFERED.search(before, named[0]):
                 name = told(before[slice(*named)])
                 yield Finding(start, end, Entity.DATE_OF_BIRTH, 0.96, f"a date after the word '{name}'")
 

@@ -131,7 +131,7 @@ def _denied(other: Words, text: JoinedText, start: int) -> int:
     listed = other.last_before(text, start, LONG_LIST)
     if listed is not None and LIST.fullmatch(text.data, listed[1], start):
         return listed[1]
-    found = other.governing(text, start)
+    found = other.labelling(text, start)
     return -1 if found >= 0 and OF_ITS_OWN.search(text.data, found, start) else found
 
 

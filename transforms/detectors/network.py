@@ -59,6 +59,7 @@ SAME_VERSION = re.compile(rb"[^0-9]*|[^0-9]{0,3}(?:[0-9][0-9.]*(?: ?[,&/-] ?| an
 AS_VERSION = re.compile(rb"[a-z]/$|\bv\.? ?$")
 LONGER = re.compile(rb"[-.]$|::$|(?<![0-9A-Za-z_])[0-9A-Fa-f]{1,2}:$")
 """In front of pairs or fours: there are more of them."""
+GOES_ON = re.compile(rb":[^\s\x00]")
 SIZED = re.compile(rb"(?i)\d+x\.|\d+x$")
 """Pictures for screens of so many times the usual density: ``logo@2x.png``."""
 PLACEHOLDER = re.compile(rb"[<{$\[].*|\*+|x+|\.+|password|pass", re.IGNORECASE)
@@ -125,7 +126,7 @@ def _ipv6(text: JoinedText, start: int, end: int) -> Finding | None:
         written, start = written[1:], start + 1
     if not 3 <= len(written) <= LONGEST or not text.whole(start, end) or written.count(b":") < 2:
         return None
-    if (start and text.data[start - 1] in b":.") or (b"." not in written and text.data[end : end + 1] == b":"):
+    if (start and text.data[start - 1] in b":.") or (b"." not in written and GOES_ON.match(text.data, end)):
         return None
     try:
         address = IPv6Address(written.decode())

@@ -11,10 +11,10 @@ PHONE = words(
     "hotline ph mobil fon rufnummer appel appeler appelez portable joindre movil telefono llamar llame celular "
     "fono ligue ligar telemovel telefone cellulare chiamare chiama numero_di zadzwon zadzwonic tel_kom kom "
     "komorka fijo tfno tlf tlfn tfn fone nr_tel viber telegram signal text txt callback voicemail landline "
-    "facsimile gsm zap",
+    "facsimile gsm zap direct_line numero_es numero_est numero_e numer_to nummer_ist pod_numerem pod_nr",
     "phone t: p: f: m: w: h: telef tél telephon mobil cellul handy rufnummer rückruf anruf anrufen rufen "
     "erreichbar durchwahl festnetz téléph rappel llam marcar chiam zadzwo dzwon komork komórk celul whats "
-    "call_ contact_n number_is reach_ erreichen 電話番号 携帯番号 電話 携帯 連絡先 "
+    "call_ contact_n number_is reach_ erreichen richiam oddzwo kontakt 電話番号 携帯番号 電話 携帯 連絡先 "
     "फोन मोबाइल नंबर ligar ligue contato contat",
 )
 NO_PHONE = words(
@@ -28,7 +28,8 @@ NO_PHONE = words(
     "order_n order_id tracking sendung bestell auftrag rechnung artikel seriennummer suivi envio spedizione "
     "przesyłk zamowien member account_n kontonummer konto customer_n booking reservation buchung referenc referenz "
     "vorgangsnummer vertrag contrat contract policen polic poliz polis apolice umow kundennummer voucher coupon "
-    "gutschein zählerstand zählernummer steuernummer product_ produkt 番号",
+    "gutschein zählerstand zählernummer steuernummer product_ produkt handyvertrag telefonvertrag "
+    "telefonrechnung mobilfunk phone_bill phone_contract 番号",
 )
 
 CARD = words(
@@ -49,7 +50,8 @@ NO_CARD = words(
     "order_n order_id tracking sendung bestell auftrags rechnungs colis suivi envio spedizione przesyłk "
     "zamowien kundennummer customer_n member artikel seriennummer device seguimiento rastre śledzen tracciament "
     "vertrag contrat polic poliz polis apolice umow reserv prenotaz rezerwac buchung voucher coupon gutschein "
-    "lieferschein vorgangsnummer referenc referenz request_id event_id msg_id message_id trace_id session_id 番号",
+    "lieferschein vorgangsnummer referenc referenz shipment waybill parcel consignment package paket paczk pacco "
+    "paquete encomenda guia lettera_di asset_ request_id event_id msg_id message_id trace_id session_id 番号",
 )
 SERIAL = words(
     "imei imeisv iccid sim tracking track serial serie seriale seryjny seryjne s/n sn upc ean isbn gtin barcode awb "

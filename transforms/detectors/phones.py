@@ -75,6 +75,7 @@ FICTIONAL_ABROAD = re.compile(
 """Numbers that regulators keep for films and examples, which is what people write when they do not write their own."""
 NEXT = re.compile(rb"[^0-9a-z]{1,4}[a-z\xe0][a-z\xe0. ]{1,16}[.:=]{0,2} {0,2}[+(]{0,2}[0-9]")
 """Behind a number: a word that belongs to another one."""
+PARTIES = frozenset({b"to", b"from", b"src", b"dst", b"caller", b"callee", b"number", b"num", b"no", b"sender"})
 LABEL = re.compile(rb"([a-z_.]{2,20})=\(?$")
 RESTLESS = re.compile(rb"[+_]|[-./]{2}|  ")
 """Separators that are in no number."""
@@ -187,7 +188,7 @@ def _national(
     start = chain.groups[first][0]
     start -= text.data[start - 1 : start] == b"(" and b")" in chain.cut(first, min(first + 1, len(chain.groups) - 1))
     named = PHONE.governing(text, start)
-    if NO_PHONE.governing(text, start) > named or _labelled(text, start):
+    if NO_PHONE.labelling(text, start) > named or _labelled(text, start):
         return None
     for last in runs:
         end = chain.groups[last][1]
@@ -211,7 +212,7 @@ def _national(
 def _labelled(text: JoinedText, start: int) -> bool:
     """Returns whether a number stands behind ``name=`` that is no word for telephones."""
     label = LABEL.search(text.before(start, 24))
-    return label is not None and PHONE.within(label[1]) is None
+    return label is not None and label[1] not in PARTIES and PHONE.within(label[1]) is None
 
 
 def _proves_itself(text: JoinedText, start: int, end: int) -> bool:

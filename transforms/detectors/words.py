@@ -17,7 +17,12 @@ from .skeletons import folded
 
 __all__ = ["Words", "told", "words"]
 
-PARTED = re.compile(rb"[0-9]{4}|\n\s*[^\s]|[a-z\xe0]{3}[.!?]\s|[=<>|0-9][^\n]*\n")
+PARTED = re.compile(rb"[0-9]{4}|\n\s*[^\s]|[a-z\xe0]{3}[.!?]\s|(?<=[a-z\xe0]{3})[!?]\s|[=<>|0-9][^\n]*\n")
+LABEL = re.compile(
+    rb"[^0-9a-z]*(?:(?:no|nr|num|number|numbers|numero|numer|nummer|id|ids|code|ref|reference|is|was|are|with|ist|lautet|est|es|"
+    rb"e|to|de|do|da|di|del|du|des|of|for|von|pour|confirmation|n)[^0-9a-z]+){0,4}"
+)
+CLOSE = 12
 
 
 class Words:
@@ -47,7 +52,7 @@ class Words:
         last = bisect_right(ends, place) - 1
         if last < 0 or ends[last] <= place - width or text.parted(ends[last], place):
             return None
-        return starts[last], ends[last]
+        return None if text.data[ends[last] : ends[last] + 1] == b"@" else (starts[last], ends[last])
 
     def governing(self, text: JoinedText, place: int, width: int = 40) -> int:
         """Returns where the last of the words before a place ends that says something of what follows, or -1.
@@ -56,6 +61,11 @@ class Words:
         """
         found = self.last_before(text, place, width)
         return -1 if found is None or PARTED.search(text.lower, found[1], place) else found[1]
+
+    def labelling(self, text: JoinedText, place: int) -> int:
+        """Returns where the last of the words ends that is a label of what follows, close to it, or -1."""
+        end = self.governing(text, place)
+        return end if end < 0 or place - end <= CLOSE or LABEL.fullmatch(text.lower, end, place) else -1
 
     def follows(self, text: JoinedText, place: int, width: int) -> bool:
         """Returns whether one of the words is in ``text.after(place, width)``."""

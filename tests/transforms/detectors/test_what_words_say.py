@@ -39,10 +39,23 @@ def test_a_number_that_passes_luhn_is_no_card_after_a_word_for_something_else(la
         f"カード番号 {PASSING}",
         f"Rechnung 17 bitte mit {PASSING} bezahlen",
         f"policy 12, card {PASSING}",
+        f"Can you take the old card off my account? {PASSING}.",
+        f"Hotel booking for Noah Dubois, guaranteed with {PASSING}",
+        f"tracking says lost, refund {PASSING} please",
     ],
 )
 def test_a_denial_that_has_a_number_of_its_own_hides_no_card(text: str) -> None:
     assert found(text) == [("CREDIT_CARD", PASSING)]
+
+
+def test_a_word_in_an_address_says_nothing() -> None:
+    text = f"38636905;Noah Khan;sofia+orders@gmail.com;{PASSING};2071.71"
+    assert found(text) == [("EMAIL", "sofia+orders@gmail.com"), ("CREDIT_CARD", PASSING)]
+
+
+@pytest.mark.parametrize("key", ["shipmentId", "waybillNo", "parcelId", "consignmentNumber", "msg_id"])
+def test_keys_of_documents_are_words(key: str) -> None:
+    assert found(f'{{"{key}":"{PASSING}"}}') == []
 
 
 def test_a_denial_holds_for_a_list_of_numbers() -> None:
@@ -92,6 +105,12 @@ def test_versions_are_no_addresses(text: str) -> None:
         ("cumpleaños: 3 de marzo de 1984", "DATE_OF_BIRTH", "3 de marzo de 1984"),
         ("Mobil: (0221) 4710165", "PHONE", "(0221) 4710165"),
         ("msisdn=+39 02 86453355 sms sent, mem=1234567890 bytes", "PHONE", "+39 02 86453355"),
+        ("card says nothing, direct line 020 7070 3303 ext. 14", "PHONE", "020 7070 3303"),
+        ("Può richiamarmi al 06 69495750 dopo le 15?", "PHONE", "06 69495750"),
+        ("Proszę o kontakt pod numerem 22 462 64 94", "PHONE", "22 462 64 94"),
+        ("mi número es el 900 615 877, gracias", "PHONE", "900 615 877"),
+        ("sms sent to=09565011845 id=7", "PHONE", "09565011845"),
+        ("ping fe80::2bdd:1716:2056:3eac: no answer", "IP_ADDRESS", "fe80::2bdd:1716:2056:3eac"),
         ("Zählerstand 4702152712 / Mobil: (0221) 4710165", "PHONE", "(0221) 4710165"),
     ],
 )
@@ -104,7 +123,8 @@ def test_what_is_said_in_other_ways_is_found_and_nothing_else(text: str, entity:
     [
         "Vorgangsnummer 237-555-9532", "Aktenzeichen 0339-682286", "Ticket: 0098-212545", "Numer klienta 5263977713",
         "Móvil / Referencia 7175752657", "Artikelnummer 415-62-1037", "product code 078-05-1120",
-        "a0:b1-c2:A4-ED-1A-31-F9-92-00",
+        "Handyvertrag 3534788338, gekündigt", "phone bill 3534788338", "Geburtstagsaktion bis 05.02.2022",
+        "birth certificate issued 12/05/2019", "birthday offer valid until 05/02/2025", "a0:b1-c2:A4-ED-1A-31-F9-92-00",
     ],
 )  # fmt: skip
 def test_what_words_say_is_something_else_is_not_found(text: str) -> None:
