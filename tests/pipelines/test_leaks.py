@@ -186,7 +186,7 @@ FAILING = [
     "consentry.transforms.treatment.contradicting",
     "consentry.transforms.treatment.replaced_spans",
     "consentry.transforms.detection.find_in_texts",
-    "consentry.transforms.detection.woven",
+    "consentry.transforms.detection._woven",
     "consentry.transforms.vaulting.WaitingBatches.add",
     "consentry.transforms.vaulting.WaitingBatches.release",
     "consentry.transforms.tokens.tokenizer.ColumnTokenizer._part",
