@@ -11,8 +11,7 @@ import time
 from typing import Any
 
 import numpy as np
-from servers.availability import Server
-from stream_shop import BROKERS, Seen, stream_shop
+from stream_shop import BROKERS, Seen, Server, stream_shop
 
 MESSAGES = 1_000_000
 LATENCY_SECONDS = 30

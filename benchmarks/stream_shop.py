@@ -34,7 +34,7 @@ from servers.apache_kafka import apache_kafka
 from servers.availability import Server, missing
 from servers.tansu import tansu_broker
 
-__all__ = ["BROKERS", "Seen", "StreamShop", "resident_bytes", "stream_shop"]
+__all__ = ["BROKERS", "Seen", "Server", "StreamShop", "resident_bytes", "stream_shop"]
 
 BROKERS = tuple(server for server in (Server.APACHE_KAFKA, Server.TANSU) if missing(server) is None)
 """Those that run on this machine."""
