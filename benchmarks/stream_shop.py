@@ -68,11 +68,12 @@ class Seen:
         """Tells of a failure that the stream goes on after."""
         print(f"failed: {failure}", file=sys.stderr)
 
-    def late(self, sent: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Seconds from sending to being visible, of all records."""
+    def late(self, sent: np.ndarray[Any, Any], *, behind: int) -> np.ndarray[Any, Any]:
+        """Seconds from sending to being visible, of all records but the first ones, of which nobody noted when."""
         late = np.full(len(sent), np.nan)
         for partition, start, end, now in self._ends:
-            numbers = np.arange(start, end) * PARTITIONS + partition
+            numbers = np.arange(start, end) * PARTITIONS + partition - behind
+            numbers = numbers[numbers >= 0]
             late[numbers] = now - sent[numbers]
         return late
 
