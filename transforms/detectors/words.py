@@ -17,7 +17,7 @@ from .skeletons import folded
 
 __all__ = ["Words", "told", "words"]
 
-PARTED = re.compile(rb"[0-9]{4}|\n\s*[^\s]|[a-z\xe0]{3}[.!?]\s|(?<=[a-z\xe0]{3})[!?]\s|[=<>|0-9][^\n]*\n")
+PARTED = re.compile(rb"[0-9]{4}|\n\s*[^\s]|[a-z\xe0]{3}[.!?]\s|(?<=[a-z\xe0]{3})[!?] |[=<>|0-9][^\n]*\n")
 LABEL = re.compile(
     rb"[^0-9a-z]*(?:(?:no|nr|num|number|numbers|numero|numer|nummer|id|ids|code|ref|reference|is|was|are|with|ist|lautet|est|es|"
     rb"e|to|de|do|da|di|del|du|des|of|for|von|pour|confirmation|n)[^0-9a-z]+){0,4}"
