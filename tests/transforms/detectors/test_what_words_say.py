@@ -82,9 +82,12 @@ def test_clients_have_addresses(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "versions 1.2.3.4 and 1.2.3.5", "Mise à jour 8.17.1.52 impossible", "firmware 9.9.9.32", "version: 4.12.0.18",
+        "versions 1.2.3.4 and 1.2.3.5",
+        "Mise à jour 8.17.1.52 impossible",
+        "firmware 9.9.9.32",
+        "version: 4.12.0.18",
         "> Which version?\n7.10.6.50, built from c52d88ae2516",
-    ],  # fmt: skip
+    ],
 )
 def test_versions_are_no_addresses(text: str) -> None:
     assert found(text) == []
