@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from consentry.transforms.values.byte_rows import ByteRows
+from consentry.transforms.values.byte_rows import ByteRows, places_of
 from consentry.transforms.values.checksums import luhn_check_digits, luhn_sums, luhn_valid, mod97
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,3 +77,10 @@ def test_luhn_sums_are_those_of_the_standard(numbers: list[str]) -> None:
 def test_remainders_by_97_are_those_of_the_whole_number(texts: list[str]) -> None:
     matrix = np.frombuffer("".join(texts).encode(), np.uint8).reshape(len(texts), -1)
     assert mod97(matrix).tolist() == [int("".join(str(int(c, 36)) for c in text)) % 97 for text in texts]
+
+
+@given(st.integers(0, 700), st.lists(st.integers(0, 699), max_size=12), st.booleans())
+def test_places_of_flags_are_found_few_or_many(length: int, chosen: list[int], others: bool) -> None:
+    flags = np.full(length, others)
+    flags[[place for place in chosen if place < length]] = not others
+    assert places_of(flags).tolist() == np.flatnonzero(flags).tolist()
