@@ -8,10 +8,12 @@ token, behind an odd number text that only looks so.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
-__all__ = ["BRACKETED", "TextToken", "escaped", "replaced", "spelled", "text_tokens", "woven"]
+__all__ = ["BRACKETED", "Replacement", "TextToken", "escaped", "escaped_around", "replaced", "spelled", "text_tokens"]
 
 # Each run of brackets is looked at once: without the look behind, a text of brackets alone would take quadratic time.
 _LOOKS = re.compile(r"(?<!\[)(\[++)([A-Za-z][A-Za-z0-9_-]{0,63}):([1-9][0-9]{0,8}):([^\[\]\x00-\x1f]{1,512})\]")
@@ -40,6 +42,24 @@ class TextToken:
     token: str
 
 
+class Replacement(NamedTuple):
+    """What takes the place of something found in a text.
+
+    Attributes:
+        start: Code point where it begins.
+        end: Behind its last code point.
+        entity: What was found, by name.
+        text: Stands there afterwards.
+        is_token: Whether that is a token, as ``spelled`` spells it.
+    """
+
+    start: int
+    end: int
+    entity: str
+    text: str
+    is_token: bool
+
+
 def spelled(info_type: str, key_version: int, token: str) -> str:
     """Returns a token as it stands in a text.
 
@@ -58,21 +78,30 @@ def escaped(text: str) -> str:
     return _LOOKS.sub(lambda match: match[1] + match[0], text) if "[" in text else text
 
 
-def woven(parts: Iterable[tuple[str, bool]]) -> str:
-    """Returns a text of parts in order, each with whether it is a token as ``spelled`` spells it.
+def escaped_around(text: str, replacements: Iterable[Replacement]) -> tuple[str, list[Replacement]]:
+    """Returns a text and what is to replace its spans, with brackets doubled where plain text will look like a token.
 
-    >>> woven([("paid [", False), ("[card:1:77]", True), ("]", False)])
-    'paid [[[card:1:77]]'
+    Args:
+        text: Any.
+        replacements: Disjoint.
+
+    >>> token = Replacement(start=6, end=7, entity="CREDIT_CARD", text="[card:1:77]", is_token=True)
+    >>> escaped_around("paid [4]", [token])[0]
+    'paid [[4]'
     """
-    made, plain = [], ""
-    for part, is_token in parts:
-        if is_token:
-            brackets = len(plain) - len(plain.rstrip("["))
-            made += [escaped(plain), "[" * brackets, part]
-            plain = ""
-        else:
-            plain += part
-    return "".join([*made, escaped(plain)])
+    ordered = sorted(replacements)
+    if "[" not in text and all(each.is_token or "[" not in each.text for each in ordered):
+        return text, ordered
+    starts, ends = [each.start for each in ordered], [each.end for each in ordered]
+    plain = [(text[end:start], False) for end, start in zip([0, *ends], [*starts, len(text)], strict=True)]
+    behind = [((each.text, each.is_token), after) for each, after in zip(ordered, plain[1:], strict=True)]
+    first, *rest = _escaped_parts([plain[0], *(part for pair in behind for part in pair)])
+    changed, moved, at = [first], [], len(first)
+    for each, made, after in zip(ordered, rest[::2], rest[1::2], strict=True):
+        moved.append(each._replace(start=at, end=at + each.end - each.start, text=made))
+        changed += [text[each.start : each.end], after]
+        at = moved[-1].end + len(after)
+    return "".join(changed), moved
 
 
 def text_tokens(text: str) -> list[TextToken]:
@@ -94,6 +123,33 @@ def replaced(text: str, value_of: Callable[[TextToken], str]) -> str:
         return "[" * before + rest
 
     return _LOOKS.sub(change, text)
+
+
+def _escaped_parts(parts: Sequence[tuple[str, bool]]) -> list[str]:
+    """Returns parts, each a token or not, with brackets doubled where plain ones look like a token, also together."""
+    made: list[str] = []
+    runs = [(is_token, [part for part, _ in run]) for is_token, run in groupby(parts, lambda each: each[1])]
+    for number, (is_token, run) in enumerate(runs):
+        made += run if is_token else _escaped_run(run, before_token=number + 1 < len(runs))
+    return made
+
+
+def _escaped_run(parts: Sequence[str], *, before_token: bool) -> Sequence[str]:
+    plain = "".join(parts)
+    if "[" not in plain:
+        return parts
+    more = {match.start(): match[1] for match in _LOOKS.finditer(plain)}
+    last = plain[len(plain.rstrip("[")) :] if before_token else ""
+    made, start, places = [], 0, sorted(more, reverse=True)
+    for part in parts:
+        end, copied, pieces = start + len(part), start, []
+        while places and places[-1] < end:
+            place = places.pop()
+            pieces += [plain[copied:place], more[place]]
+            copied = place
+        made.append("".join([*pieces, plain[copied:end]]))
+        start = end
+    return [*made[:-1], made[-1] + last]
 
 
 def _token(match: re.Match[str]) -> TextToken:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from ..schemas.column_type import ColumnKind
 from ..schemas.info_types import Entity
-from ..schemas.text_tokens import BRACKETED, woven
+from ..schemas.text_tokens import BRACKETED, Replacement, escaped, escaped_around
 from .actions import is_text
 from .detectors.column_types import column_type
 from .detectors.free_text import find_in_texts
@@ -32,6 +32,9 @@ __all__ = ["Replaced", "contradicting", "found_in_numbers", "is_number", "replac
 
 SAMPLE = 128
 """Values of a batch by which a kept column is judged."""
+
+UNKNOWN = "UNKNOWN"
+"""Name of what is no entity of ours."""
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -90,8 +93,7 @@ def replaced_spans(
         return Replaced(texts=texts, found={})
     originals = dict(zip(changed.tolist(), texts.take(pa.array(changed)).to_pylist(), strict=True))
     spans = _by_entity(found, originals)
-    replacements = _replacements(spans, replacing)
-    made = [_woven(originals[row], replacements.get(row, ())) for row in originals]
+    made = _escaped_and_replaced(originals, _replacements(spans, replacing))
     mask = np.zeros(len(texts), np.bool_)
     mask[changed] = True
     result = pc.replace_with_mask(texts, pa.array(mask), pa.array(made, pa.string()))
@@ -172,25 +174,23 @@ def _by_entity(
     return spans
 
 
-def _replacements(
-    spans: Mapping[Entity | None, _Spans], replacing: Replacing
-) -> dict[int, list[tuple[int, int, str, bool]]]:
-    found: dict[int, list[tuple[int, int, str, bool]]] = defaultdict(list)
+def _replacements(spans: Mapping[Entity | None, _Spans], replacing: Replacing) -> dict[int, list[Replacement]]:
+    found: dict[int, list[Replacement]] = defaultdict(list)
     for entity, each in spans.items():
         made = replacing(entity, pa.array(each.values, pa.string()), np.array(each.rows, np.int64))
+        name = UNKNOWN if entity is None else entity.value
         for row, (start, end), (text, is_token) in zip(each.rows, each.places, made, strict=True):
-            found[row].append((start, end, text, is_token))
+            found[row].append(Replacement(start, end, name, text, is_token))
     return found
 
 
-def _woven(text: str, replacements: Sequence[tuple[int, int, str, bool]]) -> str:
-    if len(replacements) == 1 and "[" not in text:
-        start, end, made, is_token = replacements[0]
-        if is_token or "[" not in made:
-            return f"{text[:start]}{made}{text[end:]}"  # nothing looks like a token
-    parts: list[tuple[str, bool]] = []
-    at = 0
-    for start, end, made, is_token in sorted(replacements):
-        parts += [(text[at:start], False), (made, is_token)]
-        at = end
-    return woven([*parts, (text[at:], False)])
+def _escaped_and_replaced(originals: Mapping[int, str], replacements: Mapping[int, Sequence[Replacement]]) -> list[str]:
+    """Returns what becomes of texts of which each holds something, or looks like a token."""
+    made = dict(originals)
+    made.update({row: escaped(text) for row, text in originals.items() if row not in replacements})
+    if replacements:
+        from .prepared_spans import with_replacements  # takes a process a second; most find nothing
+
+        texts = [escaped_around(originals[row], each) for row, each in replacements.items()]
+        made.update(zip(replacements, with_replacements(texts), strict=True))
+    return list(made.values())

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
-from consentry.schemas.text_tokens import escaped, replaced, spelled, text_tokens, woven
+from typing import Any
+
+from consentry.schemas.text_tokens import Replacement, escaped, escaped_around, replaced, spelled, text_tokens
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles.woven_texts import woven
 
 TEXT = st.text(st.sampled_from("[[[]]]:aA1%5B ü\n"), max_size=30)
 NAME = st.sampled_from(["card", "a", "e-mail_2"])
@@ -36,3 +39,27 @@ def test_tokens_and_text_come_back_from_any_mixture(parts: list[str | tuple[str,
     assert all(text[found.start] == "[" and text[found.end - 1] == "]" for found in text_tokens(text))
     wanted = "".join(part if isinstance(part, str) else f"<{part[2]}>" for part in parts)
     assert replaced(text, lambda token: f"<{token.token}>") == wanted
+
+
+REPLACED = st.tuples(TEXT, TEXT | st.tuples(NAME, st.integers(1, 12), TOKEN))
+
+
+@given(st.lists(TEXT | REPLACED, max_size=8))
+def test_replaced_spans_stand_as_if_the_text_were_woven(parts: list[Any]) -> None:
+    text, replacements, expected = "", [], []
+    for part in parts:
+        if isinstance(part, str):
+            text, expected = text + part, [*expected, (part, False)]
+            continue
+        value, made = part
+        is_token = not isinstance(made, str)
+        shown = made if isinstance(made, str) else spelled(*made)
+        place = {"start": len(text), "end": len(text) + len(value)}
+        replacements.append(Replacement(**place, entity="CREDIT_CARD", text=shown, is_token=is_token))
+        text, expected = text + value, [*expected, (shown, is_token)]
+    changed, moved = escaped_around(text, replacements)
+    assert [changed[each.start : each.end] for each in moved] == [text[each.start : each.end] for each in replacements]
+    at, result = 0, ""
+    for each in moved:
+        result, at = result + changed[at : each.start] + each.text, each.end
+    assert result + changed[at:] == woven(expected)

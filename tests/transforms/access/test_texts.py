@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from consentry.schemas.errors import AccessLogError, ConfigError
 from consentry.schemas.policy import Policy
-from consentry.schemas.text_tokens import escaped, spelled, woven
+from consentry.schemas.text_tokens import escaped, spelled
 from consentry.transforms.access.detokenize import Desk
 from consentry.transforms.access.texts import RestoredText, detokenize_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles.woven_texts import woven
 
 NOW = 1_793_000_000_000_000
 DAY = 86_400_000_000
