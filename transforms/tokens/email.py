@@ -64,7 +64,8 @@ class EmailTokenizer(ColumnTokenizer):
         if not len(encoded.dictionary):
             return np.empty((len(domains), CHARACTERS), np.uint8)
         once = self._domains.of(encoded.dictionary)
-        return once.take(pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False), axis=0)
+        rows: Bytes = once[pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False)]
+        return rows
 
     def _moved(self, rows: ByteRows, newer: Self) -> ByteRows:
         def change(tokens: Bytes) -> Bytes:
