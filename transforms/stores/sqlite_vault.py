@@ -21,6 +21,10 @@ KNOWN = (
     f"WITH wanted (place, {KEY}) AS (VALUES {{}}) "  # noqa: S608
     f"SELECT place, event_time FROM wanted CROSS JOIN entries USING ({KEY})"
 )
+OF_VERSION = (
+    "SELECT token, subject, event_time, sealed FROM entries WHERE domain = ? AND key_version = ? "
+    "AND (token, subject) > (?, ?) ORDER BY token, subject LIMIT ?"
+)
 SPLIT = "\x1f"
 """Stands between tokens; none has a control character."""
 # Tokens as hexadecimal: SQLite's texts end at a zero byte, and those that were not written by us may hold one.
@@ -83,6 +87,34 @@ class SqliteVaultTable:
                 )
                 for key_version, subject, event_time, sealed in rows
             ]
+
+    def counts(self) -> dict[tuple[str, int], int]:
+        """Returns how many entries there are of each domain and key version."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT domain, key_version, count(*) FROM entries GROUP BY domain, key_version")
+            return {(domain, key_version): count for domain, key_version, count in rows.fetchall()}
+
+    def of_version(self, domain: str, key_version: int, *, after: tuple[str, bytes], most: int) -> list[VaultEntry]:
+        """Returns entries of a domain and key version behind a token and subject, in their order."""
+        with self._database.reading() as connection:
+            rows = connection.execute(OF_VERSION, (domain, key_version, *after, most)).fetchall()
+        return [
+            VaultEntry(
+                domain=domain,
+                token=token,
+                key_version=key_version,
+                subject_ref=subject,
+                event_time=event_time,
+                sealed=sealed,
+            )
+            for token, subject, event_time, sealed in rows
+        ]
+
+    def delete_version(self, domain: str, key_version: int) -> int:
+        """Removes the entries of a domain and key version, and returns how many."""
+        with self._database.writing() as connection:
+            asked = "DELETE FROM entries WHERE domain = ? AND key_version = ?"
+            return connection.execute(asked, (domain, key_version)).rowcount
 
     def event_times(self, keys: Sequence[EntryKey]) -> list[int | None]:
         """Returns for each key the event time of its entry, None where there is none."""

@@ -11,12 +11,13 @@ swapped. Not bound: the event time, which a later permitted record moves.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from ...schemas.errors import IntegrityError
 from ...schemas.vault_entry import EntryKey, VaultEntry
@@ -35,6 +36,9 @@ __all__ = ["Applied", "Candidates", "Rules", "Vault", "VaultTable", "Written", "
 STORE = "vault"
 MANY = 20_000
 """Candidates of which the vault is not asked one by one."""
+PORTION = 20_000
+"""Entries that are copied in one transaction."""
+BEFORE_ALL = ("", b"")
 
 
 class Applied(NamedTuple):
@@ -129,6 +133,18 @@ class VaultTable(Protocol):
         """Returns entries as columns, by domain and key version; all, where there are no more than ``most``."""
         ...
 
+    def counts(self) -> dict[tuple[str, int], int]:
+        """Returns how many entries there are of each domain and key version."""
+        ...
+
+    def of_version(self, domain: str, key_version: int, *, after: tuple[str, bytes], most: int) -> list[VaultEntry]:
+        """Returns entries of a domain and key version behind a token and subject, in their order."""
+        ...
+
+    def delete_version(self, domain: str, key_version: int) -> int:
+        """Removes the entries of a domain and key version, and returns how many."""
+        ...
+
     def delete(self, keys: Sequence[EntryKey]) -> None:
         """Removes entries."""
         ...
@@ -217,9 +233,48 @@ class Vault:
         """
         with self._lock, self._table.writing():
             removed = self._table.delete_older(oldest)
-            applied = self._table.applied()
-            if removed and applied is not None:
-                self._table.set_applied(applied._replace(purges=applied.purges + 1))
+            self._note_purge(removed)
+        if removed:
+            self._table.forget_deleted()
+        return removed
+
+    def counts(self) -> dict[tuple[str, int], int]:
+        """Returns how many entries there are of each domain and key version of the ``token`` key set."""
+        return self._table.counts()
+
+    def copy_version(self, domain: str, old: int, new: int, moved: Callable[[pa.StringArray], pa.StringArray]) -> int:
+        """Seals the entries of one key version for their tokens under another, beside the old ones.
+
+        Doing it again, also after it was interrupted, adds only what is missing.
+
+        Args:
+            domain: Token domain.
+            old: Key version of the entries.
+            new: Key version of their copies.
+            moved: Gives the tokens of version ``new`` for those of version ``old``.
+
+        Returns:
+            How many entries were added.
+
+        Raises:
+            IntegrityError: An entry was changed, or its token is none of the version; what was copied stays.
+            StoreError: The vault cannot be used.
+        """
+        added, after = 0, BEFORE_ALL
+        while True:
+            # Read and written in one transaction: what is purged meanwhile must not come back as a copy.
+            with self._lock, self._table.writing():
+                entries = self._table.of_version(domain, old, after=after, most=PORTION)
+                if not entries:
+                    return added
+                added += self._copied(entries, new, moved)
+                after = entries[-1].token, entries[-1].subject_ref
+
+    def drop_version(self, domain: str, key_version: int) -> int:
+        """Removes the entries of a domain and key version, and returns how many."""
+        with self._lock, self._table.writing():
+            removed = self._table.delete_version(domain, key_version)
+            self._note_purge(removed)
         if removed:
             self._table.forget_deleted()
         return removed
@@ -266,6 +321,38 @@ class Vault:
             present=everything - written - refreshed - refused,
             refused=refused,
         )
+
+    def _note_purge(self, removed: int) -> None:
+        """Tells those who remember entries that some are gone, inside the caller's transaction."""
+        applied = self._table.applied()
+        if removed and applied is not None:
+            self._table.set_applied(applied._replace(purges=applied.purges + 1))
+
+    def _copied(
+        self, entries: Sequence[VaultEntry], new: int, moved: Callable[[pa.StringArray], pa.StringArray]
+    ) -> int:
+        """Adds the copies of entries that are not there, inside the caller's transaction."""
+        tokens = moved(pa.array([entry.token for entry in entries], pa.string())).to_pylist()
+        if None in tokens:
+            raise IntegrityError(
+                f"vault: domain {entries[0].domain!r} has an entry whose token is none of key version "
+                f"{entries[0].key_version}; restore the vault, or the keyring that made it"
+            )
+        keys = [
+            EntryKey(entry.domain, token, new, entry.subject_ref) for entry, token in zip(entries, tokens, strict=True)
+        ]
+        data_keys = self._data_keys.keys_for([entry.subject_ref for entry in entries], create=False)
+        times, fresh, later = self._table.event_times(keys), [], []
+        for entry, key, time in zip(entries, keys, times, strict=True):
+            data_key = data_keys.get(entry.subject_ref)
+            if time is not None and time < entry.event_time:
+                later.append((key, entry.event_time))
+            if time is None and data_key is not None:  # an erased subject's value is noise, and is not carried on
+                value = open_sealed(data_key, entry.sealed, self._bound(entry.key))
+                fresh.append((key, entry.event_time, seal(data_key, value, self._bound(key))))
+        self._table.insert(fresh)
+        self._table.refresh(later)
+        return len(fresh)
 
     def _write_fresh(self, fresh: Distinct, parts: Sequence[Identified], moment: _Moment) -> list[_Kept]:
         """Follows the ledger and writes what may be held, in one transaction."""
