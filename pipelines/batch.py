@@ -21,6 +21,7 @@ from .desk import check_stores, distribution_rules, oldest_kept, open_stores
 from .file_systems import check_file_system
 from .graph import ProtectFiles, RunWatch, SharedWatch
 from .keyring_files import open_proof_keys
+from .known_outputs import KnownOutput, noted_run, place_of
 from .manifest_file import SettledRun, balanced_books, key_versions_of, manifest_of_run, sign_manifest
 from .outcome import Outcome, read_outcome
 from .pipeline_runs import LOCAL_RUNNER, open_pipeline, run_pipeline
@@ -92,13 +93,14 @@ def run_protect(
         stores.vault.follow(stores.ledger, distribution_rules(policy), started_at)
         config = settle_stage(project, policy, dataset, now=now, started_at=started_at)
         settled = _settled(run, config, sources, started_at)
-        outcome = _carried_out(pipeline, sources, settled, publication, progress, stop)
-        books = balanced_books(outcome)
-        # The vault follows the ledger before every publication: a withdrawal during the run counts.
-        purged = stores.vault.follow(stores.ledger, distribution_rules(policy), clock())
-        manifest = manifest_of_run(settled, outcome, books=books, purged=purged, finished_at=clock())
-        signed = sign_manifest(manifest, keys)
-        publication.publish([file.path for file in signed.files], signed.dumps())
+        with noted_run(project, _known(settled, out)):
+            outcome = _carried_out(pipeline, sources, settled, publication, progress, stop)
+            books = balanced_books(outcome)
+            # The vault follows the ledger before every publication: a withdrawal during the run counts.
+            purged = stores.vault.follow(stores.ledger, distribution_rules(policy), clock())
+            manifest = manifest_of_run(settled, outcome, books=books, purged=purged, finished_at=clock())
+            signed = sign_manifest(manifest, keys)
+            publication.publish([file.path for file in signed.files], signed.dumps())
         return signed
 
 
@@ -118,6 +120,17 @@ def _settled(run: str, config: StageConfig, sources: Sources, started_at: int) -
         inputs=Inputs(files=len(sources.files), bytes=sources.total_bytes),
         key_versions=key_versions_of(config),
         started_at=started_at,
+    )
+
+
+def _known(run: SettledRun, out: str) -> KnownOutput:
+    return KnownOutput(
+        place=place_of(out),
+        run=run.id,
+        dataset=run.config.dataset,
+        published=False,
+        versions=dict.fromkeys(run.plan.domains(), run.config.key_version),
+        noted_at=run.started_at,
     )
 
 

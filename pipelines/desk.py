@@ -118,8 +118,12 @@ def create_stores(project: Project) -> None:
         StoreError: A store cannot be created.
         KekError: The vault key set cannot be unwrapped.
     """
-    with open_stores(project, create=True), closing(open_access_log(project.access_log, create=True)):
-        pass
+    from .known_outputs import open_known_outputs
+
+    with ExitStack() as opened:
+        opened.enter_context(open_stores(project, create=True))
+        opened.enter_context(closing(open_access_log(project.access_log, create=True)))
+        opened.enter_context(closing(open_known_outputs(project)))
 
 
 def open_desk(project: Project, *, clock: Callable[[], int]) -> Desk:

@@ -75,6 +75,8 @@ def replay_letters(
     with _alone(out):
         output = _sound_output(project, out)
         config = settle_stage(project, policy, output.manifest.dataset, now=now, started_at=started_at)
+        # The tokens of an output are of one version, whatever has been rotated since.
+        config = replace(config, key_version=output.manifest.key_versions.token)
         run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started_at // 1_000_000))}-{secrets.token_hex(4)}"
         with open_publication(out, run=run, replace=True) as publication, opened_stage(config) as stage:
             assert isinstance(publication, LocalPublication)

@@ -25,6 +25,7 @@ data_keys: sqlite:data_keys.db     # the subjects' wrapped data keys: back them 
 ledger: sqlite:ledger.db           # consent events
 access_log: sqlite:access.db       # who detokenized what
 trust: proof.pub                   # public keys that `consentry verify` believes
+outputs: sqlite:outputs.db         # which outputs exist, so that no key goes that one of them needs
 # actors: {{ana: [support_agent]}}   # where given, an actor has these roles and no others
 """
 IGNORED = "# Keys and stores never belong into version control.\nkek.key\nkeyring.json\n*.db\n*.db-wal\n*.db-shm\n"

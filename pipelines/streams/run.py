@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ...schemas.errors import OutputError, PrivacyError, RunError, StoreError
+from ...schemas.info_types import TokenizeRule
 from ...schemas.policy import Policy
 from ...schemas.policy_file import read_policy
 from ...schemas.project import Project
 from ...transforms.protection_plan import dataset_of, field_rules
-from ...transforms.stage import settle_stage
+from ...transforms.stage import StageConfig, settle_stage
 from ..desk import check_stores, oldest_kept
 from ..keyring_files import open_proof_keys
+from ..known_outputs import KnownOutput, note_output, place_of
 from ..manifest_file import key_versions_of
 from ..outcome import READ, READ_BYTES
 from .epoch_sizes import EpochSizes
@@ -113,6 +115,7 @@ def run_stream(
         config = replace(config, key_version=journal.settle("key_version", config.key_version))
         fresh = StreamState.of(key_versions_of(config), started_at)
         state = settled_state(journal, project, policy, options.dataset, source.name, fresh, begins=True)
+        note_output(project, _known(config, state, options.out, started_at))
         stream = Stream(
             config,
             state,
@@ -125,6 +128,18 @@ def run_stream(
             sink=sink,
         )
         _Loop(stream, project, policy, options, observer, stop, clock).run(until_idle)
+
+
+def _known(config: StageConfig, state: StreamState, out: str, started_at: int) -> KnownOutput:
+    domains = [rule.domain for rule in config.policy.info_types.values() if isinstance(rule, TokenizeRule)]
+    return KnownOutput(
+        place=place_of(out),
+        run=state.run,
+        dataset=config.dataset,
+        published=True,
+        versions=dict.fromkeys(domains, config.key_version),
+        noted_at=started_at,
+    )
 
 
 def settled_state(

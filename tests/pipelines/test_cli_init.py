@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from oracles.shop_commands import MadeShop, Shop, process, run
 
-SECRET = ("access.db", "data_keys.db", "kek.key", "keyring.json", "ledger.db", "vault.db")
+SECRET = ("access.db", "data_keys.db", "kek.key", "keyring.json", "ledger.db", "outputs.db", "vault.db")
 OPEN = (".gitignore", "consentry.yaml", "policy.yaml", "proof.pub")
 
 

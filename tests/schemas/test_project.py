@@ -106,7 +106,7 @@ def test_actors_are_optional(read):
             "tenant: shop",
             "tenant: shop\nroot: /",
             "consentry.yaml:2: root: unknown key; write one of: access_log, actors, data_keys, detectors, kek, "
-            "keyring, ledger, policy, tenant, trust, vault",
+            "keyring, ledger, outputs, policy, tenant, trust, vault",
         ),
         (
             "[support_agent]",
