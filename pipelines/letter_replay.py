@@ -9,36 +9,29 @@ exchange of folders. How letters are tried is told in ``letter_trial``; the outp
 # mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..schemas.errors import ConfigError, IntegrityError, OutputError, RunError
-from ..schemas.manifest import MANIFEST_NAME, Manifest
+from ..schemas.errors import ConfigError, OutputError
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
-from ..transforms.crypto.key_sets import ProofKeys, PublicKeys
 from ..transforms.protection_plan import ProtectionPlan
 from ..transforms.stage import Stage, settle_stage
 from .desk import check_stores
-from .exchange import exchange_folders
 from .keyring_files import open_proof_keys
 from .letter_manifest import data_files, manifest_after_replay
 from .letter_records import first_difference, record_columns
 from .letter_trial import LetterTrial, ReplayReport, opened_stage
-from .letters import LetterOutput, open_letter_output
-from .manifest_file import SettledRun, key_versions_of, sign_manifest
-from .publication import DATA, FILE_SCHEME, LocalPublication, is_local, open_publication
+from .letters import LetterOutput
+from .manifest_file import SettledRun, key_versions_of
+from .output_state import alone_in, exchange_state, sound_output
+from .publication import DATA, LocalPublication, is_local, open_publication
 from .sinks import FileWriter, Receipt
-from .verify import verify_output
 
 __all__ = ["ReplayReport", "replay_letters"]
 
@@ -72,8 +65,8 @@ def replay_letters(
     policy = read_policy(project.policy)
     keys = open_proof_keys(project)
     check_stores(project)
-    with _alone(out):
-        output = _sound_output(project, out)
+    with alone_in(out):
+        output = _replayable(project, out)
         config = settle_stage(project, policy, output.manifest.dataset, now=now, started_at=started_at)
         # The tokens of an output are of one version, whatever has been rotated since.
         config = replace(config, key_version=output.manifest.key_versions.token)
@@ -98,7 +91,8 @@ def replay_letters(
             manifest = manifest_after_replay(
                 output.manifest, settled, trial.outcome, purged=purged, finished_at=clock()
             )
-            return trial.report(_published(publication, output, manifest, keys))
+            signed = exchange_state(publication, output, manifest, keys, kept=data_files(output.manifest))
+            return trial.report(signed)
 
 
 def _check_local(out: str) -> None:
@@ -109,38 +103,9 @@ def _check_local(out: str) -> None:
         )
 
 
-def _folder(out: str) -> Path:
-    return Path(out.removeprefix(FILE_SCHEME)).resolve()
-
-
-@contextmanager
-def _alone(out: str) -> Iterator[None]:
-    """Keeps two replays of one output apart."""
-    try:
-        lock = os.open(_folder(out), os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise ConfigError(f"{out}: cannot be read ({error.strerror}); name an output of `consentry protect`") from None
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise OutputError(f"{out}: another replay is at work there; wait until it is done") from None
-        yield
-    finally:
-        os.close(lock)
-
-
-def _sound_output(project: Project, out: str) -> LetterOutput:
-    """Returns an output that is as it was signed: what a new manifest vouches for must be true before."""
-    trust = PublicKeys.load(project.trust)
-    report = verify_output(out, trust)
-    failed = [check.check for check in report.checks if not check.ok]
-    if failed:
-        raise IntegrityError(
-            f"{out}: is not as its run left it ({', '.join(failed)}), so nothing was replayed; see `consentry verify`, "
-            "and restore the output or protect the inputs again"
-        )
-    output = open_letter_output(out, trust)
+def _replayable(project: Project, out: str) -> LetterOutput:
+    """Returns an output that is as it was signed, and no stream's."""
+    output = sound_output(project, out)
     if output.manifest.stream is not None:
         raise ConfigError(
             f"{out}: is the output of a stream without its journal, so its letters can be listed and shown alone; "
@@ -219,42 +184,3 @@ def _data_schema(output: LetterOutput) -> pa.Schema | None:
             with output.folder.open(file.path) as opened, pq.ParquetFile(opened) as parquet:
                 return parquet.schema_arrow
     return None
-
-
-def _published(publication: LocalPublication, output: LetterOutput, manifest: Manifest, keys: ProofKeys) -> Manifest:
-    """Makes the new state the output, if it still is the one that was read."""
-    signed = sign_manifest(manifest, keys)
-    _check_still(output)
-    for file in data_files(output.manifest):
-        _link(_folder(output.name) / file.path, Path(publication.place) / file.path, output)
-    _check_still(output)
-    publication.publish([file.path for file in signed.files], signed.dumps())
-    if not _is_state(Path(publication.place), output):
-        # Another run came in between after all: what was exchanged is its output, which gets its place back.
-        exchange_folders(Path(publication.place), _folder(output.name))
-        _check_still(output)
-    return signed
-
-
-def _is_state(folder: Path, output: LetterOutput) -> bool:
-    """Whether a folder is the state of the output that was read."""
-    try:
-        return (folder / MANIFEST_NAME).read_bytes() == output.text
-    except OSError:
-        return False
-
-
-def _check_still(output: LetterOutput) -> None:
-    """Refuses to take the place of another state than the one that was read."""
-    if not _is_state(_folder(output.name), output):
-        raise RunError(f"{output.name}: was replaced by another run meanwhile, and stays as that left it; replay again")
-
-
-def _link(file: Path, place: Path, output: LetterOutput) -> None:
-    try:
-        os.link(file, place)
-    except OSError as error:
-        raise RunError(
-            f"{output.name}: its files cannot be linked ({error.strerror}); the output is as it was; move it to a file "
-            "system with hard links"
-        ) from None

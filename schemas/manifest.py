@@ -206,6 +206,9 @@ class Manifest(_Part):
     drift: Mapping[str, Count] = Field(description="Undeclared paths, and how many records had a value there.")
     absent: tuple[str, ...] = Field(description="Declared paths that no input had.")
     vault: VaultWrites
+    removed: Mapping[str, Count] | None = Field(
+        default=None, description="What was removed from the rows after they were written, by reason."
+    )
     stream: StreamProgress | None = Field(default=None, description="Of an output that grows.")
     files: tuple[OutputFile, ...]
     signature: SignatureText | None = None

@@ -8,6 +8,7 @@ A count has a key of strings, the first of which says what is counted:
   ``redacted_no_permission``, ``redacted_invalid:REASON``, and beside these ``vault_candidate``;
 * ``rejected``, stage, reason: rows that went to the dead letters;
 * ``drift``, path as told: rows with a value at a path that the dataset does not declare;
+* ``removed``, reason: rows and values that a later rewriting of the output removed;
 * ``vault``, ``written`` | ``refreshed`` | ``present`` | ``refused``: entries.
 """
 

@@ -14,8 +14,8 @@ from consentry.pipelines.streams.stream_replay import replay_stream_letters
 from consentry.schemas.project import read_project
 
 WATCHED = (
-    "publication.py", "exchange.py", "letter_replay.py", "letter_trial.py", "letter_manifest.py", "stream_replay.py",
-    "streams/journal.py", "streams/output.py",
+    "publication.py", "exchange.py", "letter_replay.py", "letter_trial.py", "letter_manifest.py", "output_state.py",
+    "stream_replay.py", "streams/journal.py", "streams/output.py",
 )  # fmt: skip
 
 

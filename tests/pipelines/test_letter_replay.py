@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from consentry.pipelines import letter_replay, letter_trial
+from consentry.pipelines import letter_replay, letter_trial, output_state
 from consentry.pipelines.batch import run_protect
 from consentry.pipelines.desk import open_stores
 from consentry.pipelines.json_records import load_record
@@ -345,7 +345,7 @@ class OpenSealer:
 
 def test_two_replays_of_one_output_stay_apart(shop: Troubled) -> None:
     shop.repair()
-    with letter_replay._alone(str(shop.out)), pytest.raises(OutputError, match="another replay is at work"):
+    with output_state.alone_in(str(shop.out)), pytest.raises(OutputError, match="another replay or rewriting is at work"):
         shop.replay()
     assert shop.replay().changed
 
@@ -380,8 +380,8 @@ def test_an_output_that_was_replaced_at_the_last_moment_gets_its_place_back(
         elif len(checked) > 2:
             still(output)
 
-    still = letter_replay._check_still
-    monkeypatch.setattr(letter_replay, "_check_still", check)
+    still = output_state.check_still
+    monkeypatch.setattr(output_state, "check_still", check)
     with pytest.raises(RunError, match="was replaced by another run meanwhile"):
         shop.replay()
     assert shop.manifest.books.in_ == 1 and shop.verified() and shop.hidden() == []
@@ -584,7 +584,8 @@ def _fail_with_values(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
         raise RuntimeError(" ".join(SECRETS))
 
     *steps, name = place.split(".")
-    target: Any = letter_trial if hasattr(letter_trial, (*steps, name)[0]) else letter_replay
+    modules = (letter_trial, letter_replay, output_state)
+    target: Any = next(module for module in modules if hasattr(module, (*steps, name)[0]))
     for step in steps:
         target = getattr(target, step)
     monkeypatch.setattr(target, name, failing)
