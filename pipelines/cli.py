@@ -20,9 +20,13 @@ from .cli_consent import consent_app
 from .cli_dead_letters import dead_letters_app
 from .cli_detokenize import detokenize
 from .cli_init import init
+from .cli_key_backup import backup, restore
+from .cli_key_states import destroy, disable, enable
 from .cli_keys import keys_app
+from .cli_outputs import outputs_app
 from .cli_policy import policy_app
 from .cli_protect import protect
+from .cli_retokenize import retokenize
 from .cli_scan import scan
 from .cli_stream import stream_app
 from .cli_verify import verify
@@ -44,10 +48,14 @@ app = typer.Typer(
 )
 app.command()(init)
 app.add_typer(policy_app, name="policy")
+for command in (disable, enable, destroy, backup, restore):
+    keys_app.command()(command)
 app.add_typer(keys_app, name="keys")
 app.add_typer(consent_app, name="consent")
 app.command(context_settings={"ignore_unknown_options": True})(protect)
 app.add_typer(stream_app, name="stream")
+app.command()(retokenize)
+app.add_typer(outputs_app, name="outputs")
 app.command()(verify)
 app.command()(audit)
 app.command()(scan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..schemas.errors import ConfigError, KeyringError
@@ -13,12 +14,15 @@ from ..transforms.crypto.keyring import Keyring, KeySet
 
 __all__ = [
     "create_keys",
+    "create_missing_key_files",
+    "kek_uri",
     "open_keyring",
     "open_project_kek",
     "open_proof_keys",
     "open_token_keys",
     "open_vault_keys",
     "rotate_keys",
+    "write_trust",
 ]
 
 FILE_SCHEME = "file:"
@@ -38,16 +42,25 @@ def create_keys(project: Project, *, now: int) -> None:
     for path in (project.keyring, project.trust):
         if path.exists():
             raise KeyringError(f"{path}: exists, and keys are never overwritten; name another path")
-    uris = {key_set: _kek_uri(project, key_set) for key_set in KeySet}
-    for uri in set(uris.values()):
-        path = project.root / uri.removeprefix(FILE_SCHEME)
-        if uri.startswith(FILE_SCHEME) and not path.exists():
-            create_key_file(path)
+    uris = {key_set: kek_uri(project, key_set) for key_set in KeySet}
+    create_missing_key_files(project, uris.values())
     opened = {uri: open_kek(uri, project.root) for uri in set(uris.values())}
     keks = {key_set: opened[uri] for key_set, uri in uris.items()}
     keyring = Keyring.create(project.tenant, keks, now=now)
     keyring.save(project.keyring)
-    _write_trust(project.trust, keyring)
+    write_trust(project.trust, keyring)
+
+
+def create_missing_key_files(project: Project, uris: Iterable[str]) -> None:
+    """Writes the key files among ``uris`` that do not exist.
+
+    Raises:
+        KekError: One cannot be written.
+    """
+    for uri in sorted(set(uris)):
+        path = project.root / uri.removeprefix(FILE_SCHEME)
+        if uri.startswith(FILE_SCHEME) and not path.exists():
+            create_key_file(path)
 
 
 def open_keyring(project: Project) -> Keyring:
@@ -71,7 +84,7 @@ def open_project_kek(project: Project, key_set: KeySet) -> Kek:
         ConfigError: The project names none for this set.
         KekError: It is missing or unsafe.
     """
-    return open_kek(_kek_uri(project, key_set), project.root)
+    return open_kek(kek_uri(project, key_set), project.root)
 
 
 def open_token_keys(project: Project) -> TokenKeys:
@@ -102,14 +115,24 @@ def rotate_keys(project: Project, key_set: str, *, now: int) -> int:
     return max(status.version for status in keyring.status() if status.key_set is rotated)
 
 
-def _kek_uri(project: Project, key_set: KeySet) -> str:
+def kek_uri(project: Project, key_set: KeySet) -> str:
+    """Returns the URI of the KEK that the project names for a key set.
+
+    Raises:
+        ConfigError: It names none.
+    """
     for name, uri in project.kek.items():
         if name == key_set.value:
             return uri
     raise ConfigError(f"kek: names none for the key set {key_set.value!r}, which this command needs; add one")
 
 
-def _write_trust(path: Path, keyring: Keyring) -> None:
+def write_trust(path: Path, keyring: Keyring) -> None:
+    """Writes the public keys of a keyring to a new file.
+
+    Raises:
+        KeyringError: The file exists, or cannot be written.
+    """
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(keyring.public_keys().dumps())

@@ -18,7 +18,7 @@ from ..schemas.project import Project
 from ..transforms.stores.sqlite_database import SqliteDatabase, sqlite_path
 from .publication import FILE_SCHEME, MARK, is_local
 
-__all__ = ["KnownOutput", "KnownOutputs", "note_output", "noted_run", "open_known_outputs", "place_of", "versions_in"]
+__all__ = ["KnownOutput", "KnownOutputs", "note_output", "noted_run", "open_known_outputs", "place_of"]
 
 STORE = "outputs"
 
@@ -148,17 +148,6 @@ def noted_run(project: Project, output: KnownOutput) -> Iterator[None]:
 def place_of(out: str) -> str:
     """Returns what an output is known by: the absolute path of a local folder, links followed; else its URI."""
     return str(Path(out.removeprefix(FILE_SCHEME)).resolve()) if is_local(out) else out.rstrip("/")
-
-
-def versions_in(manifest: Manifest, domains: Mapping[str, int]) -> dict[str, int]:
-    """Returns the key version of each domain in an output: of its fields, and what its free texts may hold.
-
-    Args:
-        manifest: Of the output.
-        domains: Of tokens in free text, by their version.
-    """
-    fields = manifest.fields.values()
-    return {**domains, **{each.domain: each.key_version for each in fields if each.domain and each.key_version}}
 
 
 def _manifest_at(place: str) -> Manifest | None:

@@ -56,6 +56,10 @@ class DataKeyTable(Protocol):
         """Removes for good the keys that expire at or before an instant, and returns how many."""
         ...
 
+    def headers(self) -> dict[bytes, int]:
+        """Returns how many keys begin with each two bytes, which tell the version that wraps them."""
+        ...
+
 
 class DataKeys:
     """The data keys of a tenant; shared by threads.
@@ -139,6 +143,10 @@ class DataKeys:
     def sweep(self, at: int) -> int:
         """Destroys the keys of days that have expired, and returns how many."""
         return self._table.remove_day_keys(at)
+
+    def versions(self) -> dict[int, int]:
+        """Returns how many keys, of subjects and of days, each version of the ``vault`` key set wraps."""
+        return {int.from_bytes(header, "big"): count for header, count in sorted(self._table.headers().items())}
 
     def _made(self, refs: Sequence[bytes]) -> dict[bytes, bytes]:
         """Adds a key for each subject, and returns the keys that now hold."""

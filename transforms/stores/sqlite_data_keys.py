@@ -9,6 +9,11 @@ from .sqlite_database import SqliteDatabase, in_portions
 
 __all__ = ["SqliteDataKeyTable"]
 
+HEADERS = (
+    "SELECT substr(wrapped, 1, 2) AS header, count(*) FROM (SELECT wrapped FROM subject_keys WHERE wrapped IS NOT NULL "
+    "UNION ALL SELECT wrapped FROM day_keys) GROUP BY header"
+)
+
 
 class SqliteDataKeyTable:
     """A ``DataKeyTable`` in one SQLite file. What is removed is overwritten, in the write-ahead log too.
@@ -73,6 +78,11 @@ class SqliteDataKeyTable:
         # Even where nothing was: another program may have been held up by a reader after it removed some.
         self._forget()
         return removed
+
+    def headers(self) -> dict[bytes, int]:
+        """Returns how many keys begin with each two bytes, which tell the version that wraps them."""
+        with self._database.reading() as connection:
+            return dict(connection.execute(HEADERS).fetchall())
 
     def _forget(self) -> None:
         if not self._database.forget_deleted():

@@ -11,7 +11,7 @@ swapped. Not bound: the event time, which a later permitted record moves.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
@@ -39,6 +39,10 @@ MANY = 20_000
 PORTION = 20_000
 """Entries that are copied in one transaction."""
 BEFORE_ALL = ("", b"")
+
+
+NewEntry = tuple[EntryKey, int, bytes]
+"""Key, event time and sealed value."""
 
 
 class Applied(NamedTuple):
@@ -90,6 +94,18 @@ class _Moment(NamedTuple):
     clock: int
 
 
+class TokenMove(Protocol):
+    """Takes the tokens of a domain from one key version to another."""
+
+    def moved(self, tokens: pa.StringArray) -> pa.StringArray:
+        """Returns the new tokens; null where one is none of the old version."""
+        ...
+
+    def check(self, tokens: pa.StringArray, values: pa.StringArray) -> None:
+        """Raises what stops the move where old tokens are not those of their values."""
+        ...
+
+
 class VaultTable(Protocol):
     """Where entries are; what a backend implements."""
 
@@ -117,8 +133,8 @@ class VaultTable(Protocol):
         """Returns for each key the event time of its entry, None where there is none."""
         ...
 
-    def insert(self, entries: Sequence[tuple[EntryKey, int, bytes]]) -> None:
-        """Adds entries that are not there: key, event time, sealed value."""
+    def insert(self, entries: Sequence[NewEntry]) -> None:
+        """Adds entries that are not there."""
         ...
 
     def refresh(self, times: Sequence[tuple[EntryKey, int]]) -> int:
@@ -242,7 +258,7 @@ class Vault:
         """Returns how many entries there are of each domain and key version of the ``token`` key set."""
         return self._table.counts()
 
-    def copy_version(self, domain: str, old: int, new: int, moved: Callable[[pa.StringArray], pa.StringArray]) -> int:
+    def copy_version(self, domain: str, old: int, new: int, move: TokenMove) -> int:
         """Seals the entries of one key version for their tokens under another, beside the old ones.
 
         Doing it again, also after it was interrupted, adds only what is missing.
@@ -251,7 +267,7 @@ class Vault:
             domain: Token domain.
             old: Key version of the entries.
             new: Key version of their copies.
-            moved: Gives the tokens of version ``new`` for those of version ``old``.
+            move: From ``old`` to ``new``.
 
         Returns:
             How many entries were added.
@@ -267,7 +283,7 @@ class Vault:
                 entries = self._table.of_version(domain, old, after=after, most=PORTION)
                 if not entries:
                     return added
-                added += self._copied(entries, new, moved)
+                added += self._copied(entries, new, move)
                 after = entries[-1].token, entries[-1].subject_ref
 
     def drop_version(self, domain: str, key_version: int) -> int:
@@ -328,11 +344,9 @@ class Vault:
         if removed and applied is not None:
             self._table.set_applied(applied._replace(purges=applied.purges + 1))
 
-    def _copied(
-        self, entries: Sequence[VaultEntry], new: int, moved: Callable[[pa.StringArray], pa.StringArray]
-    ) -> int:
+    def _copied(self, entries: Sequence[VaultEntry], new: int, move: TokenMove) -> int:
         """Adds the copies of entries that are not there, inside the caller's transaction."""
-        tokens = moved(pa.array([entry.token for entry in entries], pa.string())).to_pylist()
+        tokens = move.moved(pa.array([entry.token for entry in entries], pa.string())).to_pylist()
         if None in tokens:
             raise IntegrityError(
                 f"vault: domain {entries[0].domain!r} has an entry whose token is none of key version "
@@ -341,18 +355,28 @@ class Vault:
         keys = [
             EntryKey(entry.domain, token, new, entry.subject_ref) for entry, token in zip(entries, tokens, strict=True)
         ]
-        data_keys = self._data_keys.keys_for([entry.subject_ref for entry in entries], create=False)
-        times, fresh, later = self._table.event_times(keys), [], []
-        for entry, key, time in zip(entries, keys, times, strict=True):
-            data_key = data_keys.get(entry.subject_ref)
-            if time is not None and time < entry.event_time:
-                later.append((key, entry.event_time))
-            if time is None and data_key is not None:  # an erased subject's value is noise, and is not carried on
-                value = open_sealed(data_key, entry.sealed, self._bound(entry.key))
-                fresh.append((key, entry.event_time, seal(data_key, value, self._bound(key))))
+        pairs = list(zip(entries, keys, self._table.event_times(keys), strict=True))
+        self._table.refresh(
+            [(key, entry.event_time) for entry, key, time in pairs if time is not None and time < entry.event_time]
+        )
+        missing = [(entry, key) for entry, key, time in pairs if time is None]
+        fresh = self._resealed(missing, move)
         self._table.insert(fresh)
-        self._table.refresh(later)
         return len(fresh)
+
+    def _resealed(self, missing: Sequence[tuple[VaultEntry, EntryKey]], move: TokenMove) -> list[NewEntry]:
+        """Returns entries sealed for other keys; none for subjects that were erased: their values are noise."""
+        data_keys = self._data_keys.keys_for([entry.subject_ref for entry, _ in missing], create=False)
+        opened = [
+            (entry, key, data_key, open_sealed(data_key, entry.sealed, self._bound(entry.key)))
+            for entry, key in missing
+            if (data_key := data_keys.get(entry.subject_ref)) is not None
+        ]
+        tokens = pa.array([entry.token for entry, *_ in opened], pa.string())
+        move.check(tokens, pa.array([value.decode() for *_, value in opened], pa.string()))
+        return [
+            (key, entry.event_time, seal(data_key, value, self._bound(key))) for entry, key, data_key, value in opened
+        ]
 
     def _write_fresh(self, fresh: Distinct, parts: Sequence[Identified], moment: _Moment) -> list[_Kept]:
         """Follows the ledger and writes what may be held, in one transaction."""

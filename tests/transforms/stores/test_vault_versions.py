@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from consentry.schemas.errors import IntegrityError
+from consentry.schemas.errors import ConfigError, IntegrityError
 from consentry.transforms.stores import vault as vault_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,10 +18,17 @@ RULES = rules_of({"card": ["support"], "phone": ["fraud"]}, BASES)
 NOW = 1_000
 
 
-def moved(tokens: pa.StringArray) -> pa.StringArray:
-    """Tokens ``1-…`` become ``2-…``; others are none of the version."""
-    ours = pc.starts_with(tokens, "1-")
-    return pc.if_else(ours, pc.replace_substring_regex(tokens, "^1-", "2-"), None)
+class Move:
+    """Tokens ``1-…`` become ``2-…``; others are none of the version. A token ends as its value does."""
+
+    def moved(self, tokens: pa.StringArray) -> pa.StringArray:
+        ours = pc.starts_with(tokens, "1-")
+        return pc.if_else(ours, pc.replace_substring_regex(tokens, "^1-", "2-"), None)
+
+    def check(self, tokens: pa.StringArray, values: pa.StringArray) -> None:
+        ends = [text.rpartition(" ")[2] for text in values.to_pylist()]
+        if [f"1-{end}" for end in ends] != tokens.to_pylist():
+            raise ConfigError("tokens are made in another way now")
 
 
 def row(number: int, subject: str = "ana", *, at: int = 10, domain: str = "card", version: int = 1) -> Row:
@@ -39,7 +46,7 @@ class Office:
         self.vault.write(candidates_of(rows, self.place), ledger=self.ledger, rules=RULES, now=NOW)
 
     def copy(self) -> int:
-        return self.vault.copy_version("card", 1, 2, moved)
+        return self.vault.copy_version("card", 1, 2, Move())
 
     def held(self, version: int, domain: str = "card") -> dict[tuple[str, bytes], tuple[str, int]]:
         asked = "SELECT DISTINCT token FROM entries WHERE domain = ?"
@@ -104,6 +111,13 @@ def test_dropped_entries_leave_no_byte_and_are_written_again_if_they_come_again(
         assert not [found for found in spellings("1-123456789") if found in at_rest]
     office.write(row(2))
     assert office.vault.counts() == {("card", 1): 1, ("card", 2): 2}
+
+
+def test_tokens_that_are_not_those_of_their_values_stop_the_move(office: Office) -> None:
+    office.write(Row("card", 1, "1-5", "value card 6", "ana", 10), row(1))
+    with pytest.raises(ConfigError, match="in another way"):
+        office.copy()
+    assert office.vault.counts() == {("card", 1): 2}
 
 
 def test_an_entry_whose_token_is_none_of_the_version_is_told_without_it(office: Office) -> None:
