@@ -15,7 +15,14 @@ from ..schemas.project import Project
 from ..transforms.crypto.kek import Kek
 from ..transforms.crypto.keyring import Keyring, KeySet
 from .desk import open_stores
-from .keyring_files import create_missing_key_files, kek_uri, open_keyring, open_project_kek, write_trust
+from .keyring_files import (
+    alone_with_keyring,
+    create_missing_key_files,
+    kek_uri,
+    open_keyring,
+    open_project_kek,
+    write_trust,
+)
 from .known_outputs import open_known_outputs
 
 __all__ = ["back_up_keyring", "restore_keyring"]
@@ -53,6 +60,11 @@ def restore_keyring(project: Project, source: Path, kek: Kek, *, accept_loss: bo
         KeyringError: The backup is damaged, another tenant's, or older than what is there; nothing was done.
         KekError: A KEK cannot be used; nothing was done.
     """
+    with alone_with_keyring(project):
+        _restore(project, source, kek, accept_loss=accept_loss)
+
+
+def _restore(project: Project, source: Path, kek: Kek, *, accept_loss: bool) -> None:
     keyring = Keyring.load(source)
     if keyring.tenant != project.tenant:
         raise KeyringError(f"{source}: belongs to tenant {keyring.tenant!r}, not {project.tenant!r}; name its backup")

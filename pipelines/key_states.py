@@ -14,7 +14,7 @@ from ..schemas.errors import KeyringError
 from ..schemas.project import Project
 from ..transforms.crypto.keyring import KeySet, KeyState
 from .desk import open_stores
-from .keyring_files import open_keyring, open_project_kek
+from .keyring_files import alone_with_keyring, open_keyring, open_project_kek
 from .known_outputs import KnownOutput, open_known_outputs
 
 __all__ = ["change_key_state", "needs_of_version"]
@@ -42,8 +42,11 @@ def change_key_state(project: Project, key_set: KeySet, version: int, state: Key
         StoreError: A store cannot be asked.
     """
     kek = open_project_kek(project, key_set)
-    changed = open_keyring(project).change_state(key_set, version, state, kek)
-    needs = [] if state is KeyState.ACTIVE else list(needs_of_version(project, key_set, version))
+    with alone_with_keyring(project):
+        changed = open_keyring(project).change_state(key_set, version, state, kek)
+        needs = [] if state is KeyState.ACTIVE else list(needs_of_version(project, key_set, version))
+        if not needs:
+            changed.save(project.keyring, overwrite=True)
     if needs:
         raise KeyringError(
             f"keyring: {key_set} version {version} is still needed, so it was not {state}:\n"
@@ -52,7 +55,6 @@ def change_key_state(project: Project, key_set: KeySet, version: int, state: Key
             + f"\n{NEXT_STEP[key_set]}",
             reason="version_needed",
         )
-    changed.save(project.keyring, overwrite=True)
 
 
 def needs_of_version(project: Project, key_set: KeySet, version: int) -> Iterator[str]:

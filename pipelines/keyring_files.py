@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..schemas.errors import ConfigError, KeyringError
@@ -13,6 +16,7 @@ from ..transforms.crypto.key_sets import ProofKeys, TokenKeys, VaultKeys
 from ..transforms.crypto.keyring import Keyring, KeySet
 
 __all__ = [
+    "alone_with_keyring",
     "create_keys",
     "create_missing_key_files",
     "kek_uri",
@@ -77,6 +81,20 @@ def open_keyring(project: Project) -> Keyring:
     return keyring
 
 
+@contextmanager
+def alone_with_keyring(project: Project) -> Iterator[None]:
+    """Keeps programs apart that read a keyring to change it; each waits for the one before."""
+    try:
+        folder = os.open(project.keyring.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise KeyringError(f"{project.keyring}: its folder cannot be read ({error.strerror})") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 def open_project_kek(project: Project, key_set: KeySet) -> Kek:
     """Returns the KEK that the project names for one key set; others are not touched.
 
@@ -110,8 +128,9 @@ def rotate_keys(project: Project, key_set: str, *, now: int) -> int:
         KekError: The set's KEK does not open it.
     """
     rotated = KeySet(key_set)
-    keyring = open_keyring(project).rotate(rotated, open_project_kek(project, rotated), now)
-    keyring.save(project.keyring, overwrite=True)
+    with alone_with_keyring(project):
+        keyring = open_keyring(project).rotate(rotated, open_project_kek(project, rotated), now)
+        keyring.save(project.keyring, overwrite=True)
     return max(status.version for status in keyring.status() if status.key_set is rotated)
 
 
