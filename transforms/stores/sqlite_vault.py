@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...schemas.vault_entry import EntryKey, VaultEntry
 from .distinct_candidates import StoredEntries
-from .sqlite_database import SqliteDatabase
+from .sqlite_database import SqliteDatabase, in_portions
 from .vault import Applied
 
 __all__ = ["SqliteVaultTable"]
@@ -20,6 +20,10 @@ PORTION = 400
 KNOWN = (
     f"WITH wanted (place, {KEY}) AS (VALUES {{}}) "  # noqa: S608
     f"SELECT place, event_time FROM wanted CROSS JOIN entries USING ({KEY})"
+)
+FOUND = (
+    "SELECT token, key_version, subject, event_time, sealed FROM entries "  # noqa: S608
+    f"WHERE domain = ? AND token IN ({{}}) ORDER BY {KEY}"
 )
 SPLIT = "\x1f"
 """Stands between tokens; none has a control character."""
@@ -82,6 +86,22 @@ class SqliteVaultTable:
                     sealed=sealed,
                 )
                 for key_version, subject, event_time, sealed in rows
+            ]
+
+    def find_many(self, domain: str, tokens: Sequence[str]) -> list[VaultEntry]:
+        """Returns the entries of some tokens of a domain, of all versions and subjects; each token's by these two."""
+        with self._database.reading() as connection:
+            rows = in_portions(connection, FOUND, tokens, domain)
+            return [
+                VaultEntry(
+                    domain=domain,
+                    token=token,
+                    key_version=key_version,
+                    subject_ref=subject,
+                    event_time=event_time,
+                    sealed=sealed,
+                )
+                for token, key_version, subject, event_time, sealed in rows
             ]
 
     def event_times(self, keys: Sequence[EntryKey]) -> list[int | None]:
