@@ -21,6 +21,7 @@ from .cli_dead_letters import dead_letters_app
 from .cli_detokenize import detokenize
 from .cli_init import init
 from .cli_keys import keys_app
+from .cli_log import log_app
 from .cli_policy import policy_app
 from .cli_protect import protect
 from .cli_scan import scan
@@ -53,6 +54,7 @@ app.command()(audit)
 app.command()(scan)
 app.command()(detokenize)
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(log_app, name="log")
 
 
 def main() -> None:

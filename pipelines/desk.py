@@ -27,6 +27,7 @@ from ..transforms.stores.data_keys import DataKeys, open_data_keys
 from ..transforms.stores.vault import Vault, open_vault
 from ..transforms.values.masking import masked
 from ..transforms.values.token_spelling import canonical_tokens
+from .checkpoints import Checkpoints
 from .keyring_files import create_keys, open_keyring, open_vault_keys, rotate_keys
 
 __all__ = [
@@ -123,7 +124,10 @@ def create_stores(project: Project) -> None:
 
 
 def open_desk(project: Project, *, clock: Callable[[], int]) -> Desk:
-    """Returns the desk of a project: the vault key set is unwrapped, the others are not touched.
+    """Returns the desk of a project: the vault key set is unwrapped, ``token`` is not touched.
+
+    When a checkpoint of the access log is due, ``proof`` is unwrapped to sign it; where that cannot be, it is told, and
+    the answer is given all the same.
 
     Args:
         project: Names policy, stores, keyring and actors.
@@ -140,6 +144,7 @@ def open_desk(project: Project, *, clock: Callable[[], int]) -> Desk:
     with ExitStack() as opening:
         stores = opening.enter_context(open_stores(project))
         access_log = opening.enter_context(closing(open_access_log(project.access_log)))
+        checkpoints = opening.enter_context(Checkpoints(project, clock=clock))
         reference_key = stores.keys.reference_key
         token_references = ColumnCmac(stores.keys.derive_root("access-log"))
 
@@ -164,5 +169,6 @@ def open_desk(project: Project, *, clock: Callable[[], int]) -> Desk:
             reference_subjects=reference_subjects,
             reference_tokens=reference_tokens,
             clock=clock,
+            logged=lambda position: checkpoints.appended("access_log", position),
             close=opening.pop_all().close,
         )
