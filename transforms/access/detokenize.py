@@ -85,11 +85,13 @@ class AnsweredColumn:
         values: As the role may see them; None where refused.
         rules: That decided, for each token.
         says: Each of these rules as one sentence.
+        standing: Whether the policy refuses the request, whatever token and customer.
     """
 
     values: Sequence[str | None]
     rules: Sequence[Rule]
     says: Mapping[Rule, str]
+    standing: bool
 
     def __repr__(self) -> str:
         return f"<AnsweredColumn: {len(self.rules)} tokens; values hidden>"
@@ -269,6 +271,7 @@ class Desk:
             values=self._shown(lot, judged),
             rules=judged.rules,
             says={rule: says_for(rule, request, self._policy) for rule in dict.fromkeys(judged.rules)},
+            standing=judged.domain is None and bool(tokens),
         )
 
     def _lot(
