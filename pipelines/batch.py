@@ -17,6 +17,7 @@ from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
 from ..transforms.protection_plan import check_dataset_columns, dataset_of, plan_protection
 from ..transforms.stage import SharedStage, StageConfig, settle_stage
+from .checkpoints import Checkpoints
 from .desk import check_stores, distribution_rules, oldest_kept, open_stores
 from .file_systems import check_file_system
 from .graph import ProtectFiles, RunWatch, SharedWatch
@@ -101,7 +102,9 @@ def run_protect(
             manifest = manifest_of_run(settled, outcome, books=books, purged=purged, finished_at=clock())
             signed = sign_manifest(manifest, keys)
             publication.publish([file.path for file in signed.files], signed.dumps())
-        return signed
+    with Checkpoints(project, clock=clock) as checkpoints:
+        checkpoints.look()
+    return signed
 
 
 def _fitting_sources(inputs: Sequence[str], policy: Policy, dataset: str) -> Sources:

@@ -23,6 +23,7 @@ from .cli_init import init
 from .cli_key_backup import backup, restore
 from .cli_key_states import destroy, disable, enable
 from .cli_keys import keys_app
+from .cli_log import log_app
 from .cli_outputs import outputs_app
 from .cli_policy import policy_app
 from .cli_protect import protect
@@ -61,6 +62,7 @@ app.command()(audit)
 app.command()(scan)
 app.command()(detokenize)
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(log_app, name="log")
 
 
 def main() -> None:

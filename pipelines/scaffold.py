@@ -26,9 +26,19 @@ ledger: sqlite:ledger.db           # consent events
 access_log: sqlite:access.db       # who detokenized what
 trust: proof.pub                   # public keys that `consentry verify` believes
 outputs: sqlite:outputs.db         # which outputs exist, so that no key goes that one of them needs
+# Signed checkpoints of ledger and access log; better on another machine, as gs://bucket/checkpoints
+checkpoints: {{path: checkpoints, every: 1000, or_after: 15m}}
 # actors: {{ana: [support_agent]}}   # where given, an actor has these roles and no others
 """
-IGNORED = "# Keys and stores never belong into version control.\nkek.key\nkeyring.json\n*.db\n*.db-wal\n*.db-shm\n"
+IGNORED = """\
+# Keys and stores never belong into version control.
+kek.key
+keyring.json
+*.db
+*.db-wal
+*.db-shm
+.consentry-checkpoints.json
+"""
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

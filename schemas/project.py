@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, PrivateAttr, field_validator
 
-from .info_types import Name, Written
+from .info_types import Duration, Name, Written
 from .policy_checks import Finding
 from .policy_file import read_document
 
-__all__ = ["KeySetName", "Project", "read_project"]
+__all__ = ["CheckpointRule", "KeySetName", "Project", "read_project"]
 
 KeySetName = Literal["token", "vault", "proof"]
 KEY_SETS: tuple[KeySetName, ...] = ("token", "vault", "proof")
 KEK_SCHEMES = ("file", "passphrase", "gcp-kms")
 STORE_SCHEMES = ("sqlite", "postgresql")
 STORES = ("vault", "data_keys", "ledger", "access_log")
+
+
+class CheckpointRule(Written):
+    """When and where signed checkpoints of ledger and access log are exported."""
+
+    path: str = Field(min_length=1, description="A folder, or a URI of any Beam file system; best on another machine.")
+    every: int = Field(default=1000, ge=1, strict=True, description="New entries after which one is due.")
+    or_after: Duration = Field(
+        default=timedelta(minutes=15), description="Time after which one is due, if there are new entries."
+    )
 
 
 class Project(Written):
@@ -39,6 +50,9 @@ class Project(Written):
     )
     detectors: tuple[str, ...] = Field(
         default=(), description="Detectors of other makers for free text, as spacy:en_core_web_sm."
+    )
+    checkpoints: CheckpointRule | None = Field(
+        default=None, description="Signed checkpoints of ledger and access log; where left out, none are exported."
     )
     _root: Path = PrivateAttr(default=Path())
 
@@ -64,7 +78,10 @@ def read_project(path: Path) -> Project:
     root = path.absolute().parent
     stores = {name: _absolute(getattr(project, name), root) for name in (*STORES, "outputs")}
     files = {name: root / getattr(project, name) for name in ("policy", "keyring", "trust")}
-    absolute = project.model_copy(update={**stores, **files})
+    rule = project.checkpoints
+    if rule is not None and "://" not in rule.path:
+        rule = rule.model_copy(update={"path": str(root / rule.path)})
+    absolute = project.model_copy(update={**stores, **files, "checkpoints": rule})
     absolute._root = root
     return absolute
 

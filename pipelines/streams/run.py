@@ -16,6 +16,7 @@ from ...schemas.policy_file import read_policy
 from ...schemas.project import Project
 from ...transforms.protection_plan import dataset_of, field_rules
 from ...transforms.stage import StageConfig, settle_stage
+from ..checkpoints import Checkpoints
 from ..desk import check_stores, oldest_kept
 from ..keyring_files import open_proof_keys
 from ..known_outputs import KnownOutput, note_output, place_of
@@ -109,7 +110,11 @@ def run_stream(
     dataset_of(policy, options.dataset)
     keys = open_proof_keys(project)
     check_stores(project)
-    with open_stream_output(options.out) as output, open_journal(output.journal) as journal:
+    with (
+        open_stream_output(options.out) as output,
+        open_journal(output.journal) as journal,
+        Checkpoints(project, clock=clock) as checkpoints,
+    ):
         started_at = clock()
         config = settle_stage(project, policy, options.dataset, now=started_at, started_at=started_at)
         config = replace(config, key_version=journal.settle("key_version", config.key_version))
@@ -127,7 +132,7 @@ def run_stream(
             clock=clock,
             sink=sink,
         )
-        _Loop(stream, project, policy, options, observer, stop, clock).run(until_idle)
+        _Loop(stream, policy, options, observer, stop, clock, checkpoints).run(until_idle)
 
 
 def _known(config: StageConfig, state: StreamState, out: str, started_at: int) -> KnownOutput:
@@ -174,12 +179,12 @@ class _Loop:
     """Steps until it is told to stop."""
 
     stream: Stream
-    project: Project
     policy: Policy
     options: StreamOptions
     observer: Observer
     stop: threading.Event
     clock: Callable[[], int]
+    checkpoints: Checkpoints
     pause: float = FIRST_PAUSE
     swept: float = float("-inf")
 
@@ -196,6 +201,7 @@ class _Loop:
                 recovered = False
                 continue
             self.pause = FIRST_PAUSE
+            self.checkpoints.look()
             if report is not None:
                 idle = 0.0
                 self._noted(report, sizes)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ...schemas.errors import IntegrityError
-from ..crypto.envelope import KEY_BYTES, Random, associated_data
+from ..crypto.envelope import KEY_BYTES, Random, associated_data, bytes_field
 from ..crypto.key_sets import VaultKeys
 from .sqlite_database import sqlite_path
 
@@ -162,14 +162,12 @@ class DataKeys:
         return mine | self._unwrapped({ref: other for ref, other in stored.items() if ref not in mine})
 
     def _unwrapped(self, stored: Mapping[bytes, bytes | None]) -> dict[bytes, bytes]:
-        return {
-            reference: self._keys.unwrap(wrapped, self._bound(reference))
-            for reference, wrapped in stored.items()
-            if wrapped is not None
-        }
+        wrapped = {reference: each for reference, each in stored.items() if each is not None}
+        keys = self._keys.unwrap_many(list(wrapped.values()), [self._bound(reference) for reference in wrapped])
+        return dict(zip(wrapped, keys, strict=True))
 
     def _bound(self, reference: bytes) -> bytes:
-        return self._bound_to + associated_data(reference)
+        return self._bound_to + bytes_field(reference)
 
     def _bound_day(self, day: str, expires_at: int) -> bytes:
         return associated_data("day-key", self._keys.tenant, day, expires_at)

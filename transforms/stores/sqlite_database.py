@@ -198,17 +198,21 @@ class SqliteDatabase:
         raise failure from None
 
 
-def in_portions(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+def in_portions(
+    connection: sqlite3.Connection, query: str, values: Sequence[Any], *before: Any
+) -> Iterator[tuple[Any, ...]]:
     """Yields the rows of a query for many values, some hundred values at a time.
 
     Args:
         connection: In a transaction.
         query: With ``IN ({})`` where the values go.
         values: Of one column.
+        before: Parameters of the query that stand before the values.
     """
     for start in range(0, len(values), PORTION):
         portion = values[start : start + PORTION]
-        yield from connection.execute(query.format(", ".join("?" * len(portion))), portion).fetchall()
+        asked = query.format(", ".join("?" * len(portion)))
+        yield from connection.execute(asked, (*before, *portion)).fetchall()
 
 
 def _locked(path: Path, store: str) -> StoreError:

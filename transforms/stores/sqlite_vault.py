@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...schemas.vault_entry import EntryKey, VaultEntry
 from .distinct_candidates import StoredEntries
-from .sqlite_database import SqliteDatabase
+from .sqlite_database import SqliteDatabase, in_portions
 from .vault import Applied
 
 __all__ = ["SqliteVaultTable"]
@@ -24,6 +24,10 @@ KNOWN = (
 OF_VERSION = (
     "SELECT token, subject, event_time, sealed FROM entries WHERE domain = ? AND key_version = ? "
     "AND (token, subject) > (?, ?) ORDER BY token, subject LIMIT ?"
+)
+FOUND = (
+    "SELECT token, key_version, subject, event_time, sealed FROM entries "  # noqa: S608
+    f"WHERE domain = ? AND token IN ({{}}) ORDER BY {KEY}"
 )
 SPLIT = "\x1f"
 """Stands between tokens; none has a control character."""
@@ -115,6 +119,22 @@ class SqliteVaultTable:
         with self._database.writing() as connection:
             asked = "DELETE FROM entries WHERE domain = ? AND key_version = ?"
             return connection.execute(asked, (domain, key_version)).rowcount
+
+    def find_many(self, domain: str, tokens: Sequence[str]) -> list[VaultEntry]:
+        """Returns the entries of some tokens of a domain, of all versions and subjects; each token's by these two."""
+        with self._database.reading() as connection:
+            rows = in_portions(connection, FOUND, tokens, domain)
+            return [
+                VaultEntry(
+                    domain=domain,
+                    token=token,
+                    key_version=key_version,
+                    subject_ref=subject,
+                    event_time=event_time,
+                    sealed=sealed,
+                )
+                for token, key_version, subject, event_time, sealed in rows
+            ]
 
     def event_times(self, keys: Sequence[EntryKey]) -> list[int | None]:
         """Returns for each key the event time of its entry, None where there is none."""

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from ...schemas.errors import IntegrityError
 from ...schemas.vault_entry import EntryKey, VaultEntry
-from ..crypto.envelope import associated_data, open_sealed, seal
+from ..crypto.envelope import associated_data, bytes_field, open_sealed, seal, text_field
 from ..crypto.key_sets import VaultKeys
 from .consent_ledger import ConsentLedger
 from .data_keys import DataKeys
@@ -129,6 +129,10 @@ class VaultTable(Protocol):
         """Returns the entries of a token, of all versions and subjects."""
         ...
 
+    def find_many(self, domain: str, tokens: Sequence[str]) -> list[VaultEntry]:
+        """Returns the entries of some tokens of a domain, of all versions and subjects; each token's by these two."""
+        ...
+
     def event_times(self, keys: Sequence[EntryKey]) -> list[int | None]:
         """Returns for each key the event time of its entry, None where there is none."""
         ...
@@ -205,6 +209,58 @@ class Vault:
             StoreError: The vault cannot be read.
         """
         return [entry for entry in self._table.find(domain, token) if key_version in (None, entry.key_version)]
+
+    def find_many(
+        self, domain: str, tokens: Sequence[str], key_version: int | None = None
+    ) -> dict[str, list[VaultEntry]]:
+        """Returns the entries of tokens, of one key version or of all; of each token by key version and subject.
+
+        Args:
+            domain: Of the tokens.
+            tokens: Each once.
+            key_version: None: all.
+
+        Returns:
+            By token; those without an entry are not there.
+
+        Raises:
+            StoreError: The vault cannot be read.
+        """
+        found: dict[str, list[VaultEntry]] = {}
+        for entry in self._table.find_many(domain, tokens):
+            if key_version in (None, entry.key_version):
+                found.setdefault(entry.token, []).append(entry)
+        return found
+
+    def open_values(self, entries: Sequence[VaultEntry]) -> list[str | None]:
+        """Returns the canonical value of each entry, as ``open_value`` does, with one look-up of the data keys.
+
+        Returns:
+            None for an entry that was changed or moved, or whose data key was, or is gone.
+
+        Raises:
+            StoreError: The data keys cannot be read.
+        """
+        keys = self._keys_of([entry.subject_ref for entry in entries])
+        values: list[str | None] = []
+        for entry in entries:
+            key = keys.get(entry.subject_ref)
+            try:
+                opened = None if key is None else open_sealed(key, entry.sealed, self._bound(entry.key))
+            except IntegrityError:
+                opened = None
+            values.append(None if opened is None else opened.decode())
+        return values
+
+    def _keys_of(self, subjects: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """Returns the data keys of subjects; one that was changed is not there, and costs the others nothing."""
+        try:
+            return self._data_keys.keys_for(subjects, create=False)
+        except IntegrityError:
+            if len(set(subjects)) == 1:
+                return {}
+        half = len(subjects) // 2
+        return {**self._keys_of(subjects[:half]), **self._keys_of(subjects[half:])}
 
     def open_value(self, entry: VaultEntry) -> str:
         """Returns the canonical value of an entry.
@@ -492,7 +548,7 @@ class Vault:
         field = (key.domain, key.key_version)
         if field not in self._bound_to:
             self._bound_to[field] = associated_data("vault-entry", self._tenant, *field)
-        return self._bound_to[field] + associated_data(key.token, key.subject_ref)
+        return self._bound_to[field] + text_field(key.token) + bytes_field(key.subject_ref)
 
 
 def open_vault(uri: str, keys: VaultKeys, data_keys: DataKeys, *, create: bool = False) -> Vault:
