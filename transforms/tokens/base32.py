@@ -61,17 +61,18 @@ class Surrogates(Secret):
             text: ASCII ``(values, 16)``, without a ``FOREIGN`` byte.
             newer: Of the same companion key.
         """
+        return newer._of_companions(*self._run(*self._halves(text), decrypt=True))
+
+    def companions(self, text: Bytes) -> Bytes:
+        """Returns the companions of the texts whose surrogates are given, spelled like them; arguments as ``moved``."""
+        return _spelled(*self._run(*self._halves(text), decrypt=True))
+
+    def _halves(self, text: Bytes) -> tuple[Uints, Uints]:
         numerals = self._text.numerals(np.ascontiguousarray(text))
-        half = SHAPE.left
-        left, right = self._text.number(numerals[:, :half]), self._text.number(numerals[:, half:])
-        return newer._of_companions(*self._run(left, right, decrypt=True))
+        return self._text.number(numerals[:, : SHAPE.left]), self._text.number(numerals[:, SHAPE.left :])
 
     def _of_companions(self, left: Uints, right: Uints) -> Bytes:
-        pairs = np.empty((len(left), CHARACTERS // 2), np.uint16)
-        for side, half in enumerate(self._run(left, right, decrypt=False)):
-            for place in range(4):
-                pairs[:, 4 * side + place] = PAIRS.take((half >> np.uint64(30 - 10 * place) & TEN_BITS).view(np.int64))
-        return pairs.view(np.uint8)
+        return _spelled(*self._run(left, right, decrypt=False))
 
     def _run(self, left: Uints, right: Uints, *, decrypt: bool) -> tuple[Uints, Uints]:
         for start in range(0, len(left), CHUNK):
@@ -80,6 +81,14 @@ class Surrogates(Secret):
                 left[part], right[part], SHAPE, self._static, decrypt=decrypt
             )
         return left, right
+
+
+def _spelled(left: Uints, right: Uints) -> Bytes:
+    pairs = np.empty((len(left), CHARACTERS // 2), np.uint16)
+    for side, half in enumerate((left, right)):
+        for place in range(4):
+            pairs[:, 4 * side + place] = PAIRS.take((half >> np.uint64(30 - 10 * place) & TEN_BITS).view(np.int64))
+    return pairs.view(np.uint8)
 
 
 def open_surrogates(keys: TokenKeys, rule: TokenizeRule, version: int, *, use: str) -> Surrogates:

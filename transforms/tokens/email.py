@@ -6,6 +6,7 @@ domain is a surrogate of the domain under a key of its own, or the domain itself
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 import numpy as np
@@ -68,11 +69,23 @@ class EmailTokenizer(ColumnTokenizer):
         return rows
 
     def _moved(self, rows: ByteRows, newer: Self) -> ByteRows:
+        return self._changed(
+            rows,
+            lambda text: self._addresses.moved(text, newer._addresses),
+            lambda text: self._domains.moved(text, newer._domains),
+        )
+
+    def _lasting(self, rows: ByteRows) -> ByteRows:
+        return self._changed(rows, self._addresses.companions, self._domains.companions)
+
+    def _changed(self, rows: ByteRows, address: Callable[[Bytes], Bytes], domain: Callable[[Bytes], Bytes]) -> ByteRows:
+        """Returns the rows that can be tokens with the surrogates in them changed, the others as nulls."""
+
         def change(tokens: Bytes) -> Bytes:
             result = tokens.copy()
-            result[:, :CHARACTERS] = self._addresses.moved(tokens[:, :CHARACTERS], newer._addresses)
+            result[:, :CHARACTERS] = address(tokens[:, :CHARACTERS])
             if self._hashes_domain:
-                result[:, HOST] = self._domains.moved(tokens[:, HOST], newer._domains)
+                result[:, HOST] = domain(tokens[:, HOST])
             return result
 
         return self._tokens_among(rows).mapped(change)

@@ -46,5 +46,12 @@ class SurrogateTokenizer(ColumnTokenizer):
         return ByteRows.of_matrix(self._surrogates.of(values), np.asarray(values.is_valid())).to_strings()
 
     def _moved(self, rows: ByteRows, newer: Self) -> ByteRows:
-        fits = (rows.lengths == CHARACTERS) & ~rows.any_of(FOREIGN[rows.data])
-        return rows.only(fits).mapped(lambda tokens: self._surrogates.moved(tokens, newer._surrogates))
+        return _fitting(rows).mapped(lambda tokens: self._surrogates.moved(tokens, newer._surrogates))
+
+    def _lasting(self, rows: ByteRows) -> ByteRows:
+        return _fitting(rows).mapped(self._surrogates.companions)
+
+
+def _fitting(rows: ByteRows) -> ByteRows:
+    """Returns the rows that can be surrogates, the others as nulls."""
+    return rows.only((rows.lengths == CHARACTERS) & ~rows.any_of(FOREIGN[rows.data]))

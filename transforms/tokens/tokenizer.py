@@ -52,6 +52,12 @@ class Tokenizer(Protocol):
         Null where null, or no token of this format and version. Surrogates move too, although nobody can invert them.
         """
 
+    def lasting(self, tokens: pa.StringArray) -> pa.StringArray:
+        """Returns what the tokens of a value have in common under all versions: the value; of surrogates, a companion.
+
+        Null where null, or no token of this format and version. As secret as the tokens' keys: for use in memory.
+        """
+
     def invert(self, tokens: pa.StringArray) -> pa.StringArray:
         """Returns the canonical values of tokens.
 
@@ -96,6 +102,10 @@ class ColumnTokenizer(Secret, ABC):
         """Returns the tokens of the same values under another version; null where null or no token of this one."""
         return self._moved(ByteRows.of(tokens.cast(pa.string())), newer).to_strings()
 
+    def lasting(self, tokens: pa.StringArray) -> pa.StringArray:
+        """Returns what the tokens of a value have in common under all versions; null where no token of this one."""
+        return self._lasting(ByteRows.of(tokens.cast(pa.string()))).to_strings()
+
     def _part(self, column: pa.Array) -> Tokenized:
         canonical = self._canonical(column)
         return Tokenized(tokens=self._tokens(canonical.values), values=canonical.values, reasons=canonical.reasons)
@@ -110,6 +120,9 @@ class ColumnTokenizer(Secret, ABC):
 
     def _moved(self, rows: ByteRows, newer: Self) -> ByteRows:
         return ByteRows.of(newer._tokens(self._inverted(rows).to_strings()))
+
+    def _lasting(self, rows: ByteRows) -> ByteRows:
+        return self._inverted(rows)
 
     def _inverted(self, rows: ByteRows) -> ByteRows:
         raise NotReversibleError(

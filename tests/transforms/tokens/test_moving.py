@@ -69,3 +69,18 @@ def test_a_whole_column_moves_with_more_rows_than_a_chunk(tokenizer: Any) -> Non
     column = pa.array([f"c-{number}" for number in range(100_001)])
     one, two = (tokenizer("surrogate", version=version) for version in (1, 2))
     assert one.moved(one.tokenize(column).tokens, two).equals(two.tokenize(column).tokens)
+
+
+@pytest.mark.parametrize(("format", "parameters", "values"), FORMATS)
+def test_what_lasts_is_the_same_under_all_versions_and_differs_for_each_value(
+    tokenizer: Any, format: str, parameters: dict[str, Any], values: list[str]
+) -> None:
+    column = pa.array([*values, None])
+    lasting = []
+    for version in (1, 2, 12):
+        cipher = tokenizer(format, version=version, **parameters)
+        lasting.append(cipher.lasting(cipher.tokenize(column).tokens).to_pylist())
+    assert lasting[0] == lasting[1] == lasting[2]
+    filled = [value for value in lasting[0] if value is not None]
+    assert len(set(filled)) == len(filled) == len([value for value in values if value])
+    assert tokenizer(format, version=1, **parameters).lasting(pa.array(["[redacted]", None])).to_pylist() == [None] * 2
