@@ -18,7 +18,7 @@ from ..schemas.project import Project
 from ..transforms.protection_plan import check_dataset_columns, dataset_of, plan_protection
 from ..transforms.stage import SharedStage, StageConfig, settle_stage
 from .checkpoints import Checkpoints
-from .desk import check_stores, distribution_rules, oldest_kept, open_stores
+from .desk import check_stores, distribution_rules, open_stores
 from .file_systems import check_file_system
 from .graph import ProtectFiles, RunWatch, SharedWatch
 from .keyring_files import open_proof_keys
@@ -27,6 +27,7 @@ from .manifest_file import SettledRun, balanced_books, key_versions_of, manifest
 from .outcome import Outcome, read_outcome
 from .pipeline_runs import LOCAL_RUNNER, open_pipeline, run_pipeline
 from .publication import Publication, open_publication
+from .retention import sweep_expired
 from .sinks import write_empty
 from .sources import Sources, plan_sources
 from .tokenized_inputs import check_untokenized
@@ -89,8 +90,7 @@ def run_protect(
     sources = _fitting_sources(inputs, policy, dataset)
     run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started_at // 1_000_000))}-{secrets.token_hex(4)}"
     with open_publication(out, run=run, replace=replace) as publication, open_stores(project) as stores:
-        stores.data_keys.sweep(started_at)
-        stores.vault.sweep(oldest_kept(policy, started_at))
+        sweep_expired(stores.data_keys, stores.vault, policy, started_at)
         stores.vault.follow(stores.ledger, distribution_rules(policy), started_at)
         config = settle_stage(project, policy, dataset, now=now, started_at=started_at)
         settled = _settled(run, config, sources, started_at)

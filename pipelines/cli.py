@@ -30,6 +30,7 @@ from .cli_protect import protect
 from .cli_retokenize import retokenize
 from .cli_scan import scan
 from .cli_stream import stream_app
+from .cli_vault import vault_app
 from .cli_verify import verify
 from .console import notice
 from .interrupts import end_at_once, interrupt_in_silence
@@ -62,6 +63,7 @@ app.command()(audit)
 app.command()(scan)
 app.command()(detokenize)
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(vault_app, name="vault")
 app.add_typer(log_app, name="log")
 
 

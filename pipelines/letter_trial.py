@@ -27,11 +27,11 @@ from ..transforms.protection_plan import ProtectionPlan, check_dataset_columns, 
 from ..transforms.stage import Stage, StageConfig, open_stage
 from ..transforms.tally import Tally, merge
 from ..transforms.tokens.tokenizer import Tokenizer
-from .desk import oldest_kept
 from .letter_records import record_batches
 from .letters import CONSENT_STAGE, LetterOutput, OpenedLetter, StoredLetter, open_stored, stored_letters
 from .outcome import Outcome
 from .publication import DEAD_LETTERS
+from .retention import sweep_expired
 from .sinks import FileWriter, Receipt
 
 __all__ = ["LetterTrial", "ReplayReport", "RowTaker", "opened_stage"]
@@ -110,9 +110,7 @@ def opened_stage(config: StageConfig) -> Iterator[Stage]:
             if store is not None:
                 opened.enter_context(closing(store))
         started_at = config.now if config.started_at is None else config.started_at
-        stores.data_keys.sweep(started_at)
-        if stores.vault is not None:
-            stores.vault.sweep(oldest_kept(config.policy, started_at))
+        sweep_expired(stores.data_keys, stores.vault, config.policy, started_at)
         yield stage
 
 

@@ -17,7 +17,7 @@ from ...schemas.project import Project
 from ...transforms.protection_plan import dataset_of, field_rules
 from ...transforms.stage import StageConfig, settle_stage
 from ..checkpoints import Checkpoints
-from ..desk import check_stores, oldest_kept
+from ..desk import check_stores
 from ..keyring_files import open_proof_keys
 from ..known_outputs import KnownOutput, note_output, place_of
 from ..manifest_file import key_versions_of
@@ -132,7 +132,7 @@ def run_stream(
             clock=clock,
             sink=sink,
         )
-        _Loop(stream, policy, options, observer, stop, clock, checkpoints).run(until_idle)
+        _Loop(stream, options, observer, stop, clock, checkpoints).run(until_idle)
 
 
 def _known(config: StageConfig, state: StreamState, out: str, started_at: int) -> KnownOutput:
@@ -179,7 +179,6 @@ class _Loop:
     """Steps until it is told to stop."""
 
     stream: Stream
-    policy: Policy
     options: StreamOptions
     observer: Observer
     stop: threading.Event
@@ -232,6 +231,5 @@ class _Loop:
         """Now and then destroys keys and values whose time is over."""
         if time.monotonic() - self.swept < SWEEP_SECONDS:
             return
-        now = self.clock()
-        self.stream.sweep(now, oldest_kept(self.policy, now))
+        self.stream.sweep(self.clock())
         self.swept = time.monotonic()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -27,6 +27,7 @@ from ..manifest_file import balanced_books
 from ..outcome import READ, Outcome
 from ..pipeline_runs import cores
 from ..publication import DEAD_LETTERS
+from ..retention import sweep_expired
 from ..sinks import FileWriter
 from .compaction import mergeable
 from .consent_feed import ConsentFeed, FeedResult
@@ -161,17 +162,14 @@ class Stream:
         self._publication.show_merge(merge)
         return True
 
-    def sweep(self, now: int, oldest: Mapping[str, int]) -> None:
+    def sweep(self, now: int) -> None:
         """Destroys keys of dead letters and values of the vault whose time is over.
 
         Args:
             now: Microseconds UTC.
-            oldest: By token domain, the earliest event time that is kept.
         """
         stores = self._stage.stores
-        stores.data_keys.sweep(now)
-        if stores.vault is not None:
-            stores.vault.sweep(oldest)
+        sweep_expired(stores.data_keys, stores.vault, self._stage.config.policy, now)
 
     @guarded(CONSENT_STAGE)
     def _taken_consents(self) -> tuple[Part, ...]:

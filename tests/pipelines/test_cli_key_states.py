@@ -62,6 +62,10 @@ def test_a_vault_version_stays_while_it_wraps_data_keys(shop: Shop) -> None:
     ok(shop.run("keys", "rotate", "vault"))
     said = ok(shop.run("keys", "destroy", "1", "vault", "--yes"), 2).said
     assert "vault version 1 is still needed" in said and "data keys are wrapped under it" in said
+    ok(shop.run("vault", "rewrap"))
+    ok(shop.run("keys", "destroy", "1", "vault", "--yes"))
+    assert shop.detokenize("card", shop.card_token(0), subject=SUBJECTS[0]).json()[0]["value"] == CARDS[0]
+    ok(shop.protect("--at", AT, "--replace"))
 
 
 def test_an_old_proof_version_is_needed_by_nothing_and_its_signatures_still_verify(shop: Shop) -> None:

@@ -8,17 +8,20 @@ shorter life.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from ...schemas.errors import IntegrityError
 from ..crypto.envelope import KEY_BYTES, Random, associated_data, bytes_field
-from ..crypto.key_sets import VaultKeys
+from ..crypto.key_sets import VaultKeys, wrapping_version
 from .sqlite_database import sqlite_path
 
-__all__ = ["DataKeyTable", "DataKeys", "open_data_keys"]
+__all__ = ["DataKeyTable", "DataKeys", "Rewrapped", "open_data_keys"]
 
 STORE = "data_keys"
+PORTION = 10_000
 
 
 class DataKeyTable(Protocol):
@@ -59,6 +62,45 @@ class DataKeyTable(Protocol):
     def headers(self) -> dict[bytes, int]:
         """Returns how many keys begin with each two bytes, which tell the version that wraps them."""
         ...
+
+    def wrapped_subjects(self, after: bytes, most: int) -> list[tuple[bytes, bytes]]:
+        """Returns reference and wrapped key of the first subjects behind a reference that have a key, in order."""
+        ...
+
+    def wrapped_days(self) -> list[tuple[str, int, bytes]]:
+        """Returns day, expiry and wrapped key of all days."""
+        ...
+
+    def replace_subject_keys(self, wrapped: Sequence[tuple[bytes, bytes, bytes]]) -> int:
+        """Sets wrapped keys, given as (reference, old, new), where they still are the old ones; returns how many."""
+        ...
+
+    def replace_day_key(self, day: str, old: bytes, new: bytes) -> bool:
+        """Sets the wrapped key of a day if it still is ``old``, and returns whether it was."""
+        ...
+
+    def forget_deleted(self) -> bool:
+        """Leaves nothing in the files of what was removed or replaced; returns whether it could."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewrapped:
+    """What came of wrapping all keys anew.
+
+    Attributes:
+        version: The version of the ``vault`` key set that wraps now.
+        keys: How many keys there are.
+        rewrapped: How many of them were wrapped anew.
+        unopened: How many cannot be opened, and stay as they are, by the version that they say.
+        clean: Whether nothing of the old wrappings is left in the files.
+    """
+
+    version: int
+    keys: int
+    rewrapped: int
+    unopened: Mapping[int, int]
+    clean: bool
 
 
 class DataKeys:
@@ -147,6 +189,54 @@ class DataKeys:
     def versions(self) -> dict[int, int]:
         """Returns how many keys, of subjects and of days, each version of the ``vault`` key set wraps."""
         return {int.from_bytes(header, "big"): count for header, count in sorted(self._table.headers().items())}
+
+    def rewrap(self, *, progress: Callable[[int], None] = lambda _done: None) -> Rewrapped:
+        """Wraps all keys anew that are not under the primary version; the keys themselves stay.
+
+        A portion at a time, each in a transaction of its own, beside whoever works with the keys. What was interrupted
+        goes on when it is called again. Programs that run since before the rotation still make keys under the version
+        before: end them first.
+
+        Args:
+            progress: Called with the number of keys looked at.
+
+        Raises:
+            StoreError: The store cannot be read or written.
+        """
+        keys = rewrapped = 0
+        unopened: Counter[int] = Counter()
+        after = b""
+        while rows := self._table.wrapped_subjects(after, PORTION):
+            after = rows[-1][0]
+            anew = self._anew([(wrapped, self._bound(reference)) for reference, wrapped in rows], unopened)
+            replaced = [(rows[row][0], rows[row][1], wrapped) for row, wrapped in anew.items()]
+            rewrapped += self._table.replace_subject_keys(replaced) if replaced else 0
+            keys += len(rows)
+            progress(keys)
+        for day, expires_at, wrapped in self._table.wrapped_days():
+            for new in self._anew([(wrapped, self._bound_day(day, expires_at))], unopened).values():
+                rewrapped += self._table.replace_day_key(day, wrapped, new)
+            keys += 1
+            progress(keys)
+        return Rewrapped(
+            version=self._keys.primary,
+            keys=keys,
+            rewrapped=rewrapped,
+            unopened=dict(unopened),
+            clean=self._table.forget_deleted(),
+        )
+
+    def _anew(self, stored: Sequence[tuple[bytes, bytes]], unopened: Counter[int]) -> dict[int, bytes]:
+        """Returns, by row, the new wrapping of keys that need one, and counts those that do not open."""
+        old = [row for row, (wrapped, _) in enumerate(stored) if wrapping_version(wrapped) != self._keys.primary]
+        opened: dict[int, bytes] = {}
+        for row in old:
+            try:
+                opened[row] = self._keys.unwrap(*stored[row])
+            except IntegrityError:
+                unopened[wrapping_version(stored[row][0])] += 1
+        wrapped = self._keys.wrap_many(list(opened.values()), [stored[row][1] for row in opened])
+        return dict(zip(opened, wrapped, strict=True))
 
     def _made(self, refs: Sequence[bytes]) -> dict[bytes, bytes]:
         """Adds a key for each subject, and returns the keys that now hold."""

@@ -84,6 +84,42 @@ class SqliteDataKeyTable:
         with self._database.reading() as connection:
             return dict(connection.execute(HEADERS).fetchall())
 
+    def wrapped_subjects(self, after: bytes, most: int) -> list[tuple[bytes, bytes]]:
+        """Returns reference and wrapped key of the first subjects behind a reference that have a key, in order."""
+        with self._database.reading() as connection:
+            rows: list[tuple[bytes, bytes]] = connection.execute(
+                "SELECT subject, wrapped FROM subject_keys WHERE subject > ? AND wrapped IS NOT NULL "
+                "ORDER BY subject LIMIT ?",
+                (after, most),
+            ).fetchall()
+            return rows
+
+    def wrapped_days(self) -> list[tuple[str, int, bytes]]:
+        """Returns day, expiry and wrapped key of all days."""
+        with self._database.reading() as connection:
+            rows: list[tuple[str, int, bytes]] = connection.execute(
+                "SELECT day, expires_at, wrapped FROM day_keys ORDER BY day"
+            ).fetchall()
+            return rows
+
+    def replace_subject_keys(self, wrapped: Sequence[tuple[bytes, bytes, bytes]]) -> int:
+        """Sets wrapped keys, given as (reference, old, new), where they still are the old ones; returns how many."""
+        with self._database.writing() as connection:
+            cursor = connection.executemany(
+                "UPDATE subject_keys SET wrapped = ?3 WHERE subject = ?1 AND wrapped = ?2", wrapped
+            )
+            return max(cursor.rowcount, 0)  # -1 where there was nothing to do
+
+    def replace_day_key(self, day: str, old: bytes, new: bytes) -> bool:
+        """Sets the wrapped key of a day if it still is ``old``, and returns whether it was."""
+        with self._database.writing() as connection:
+            asked = "UPDATE day_keys SET wrapped = ? WHERE day = ? AND wrapped = ?"
+            return connection.execute(asked, (new, day, old)).rowcount == 1
+
+    def forget_deleted(self) -> bool:
+        """Leaves nothing in the files of what was removed or replaced; returns whether it could."""
+        return self._database.forget_deleted()
+
     def _forget(self) -> None:
         if not self._database.forget_deleted():
             raise self._database.locked()

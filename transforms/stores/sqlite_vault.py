@@ -58,9 +58,9 @@ class SqliteVaultTable:
         """A transaction with no other writer."""
         return self._database.writing()
 
-    def forget_deleted(self) -> None:
-        """Leaves nothing of what was removed in the files."""
-        self._database.forget_deleted()
+    def forget_deleted(self) -> bool:
+        """Leaves nothing of what was removed in the files; returns whether it could, else it is made up for later."""
+        return self._database.forget_deleted()
 
     def applied(self) -> Applied | None:
         """Returns what the entries have been judged by; None: nothing yet."""

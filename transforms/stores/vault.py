@@ -173,8 +173,8 @@ class VaultTable(Protocol):
         """Removes the entries of domains with an earlier event time than given, and returns how many."""
         ...
 
-    def forget_deleted(self) -> None:
-        """Leaves nothing of what was removed in the files."""
+    def forget_deleted(self) -> bool:
+        """Leaves nothing of what was removed in the files; returns whether it could, else it is made up for later."""
         ...
 
 
@@ -350,6 +350,15 @@ class Vault:
         if removed:
             self._table.forget_deleted()
         return removed
+
+    def forget_removed(self) -> bool:
+        """Leaves nothing in the files of the values that were removed, by whomever.
+
+        Returns:
+            Whether it could: not while another program reads an older state of the store.
+        """
+        with self._lock:
+            return self._table.forget_deleted()
 
     def write(
         self,
