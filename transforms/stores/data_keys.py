@@ -8,17 +8,15 @@ shorter life.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from ...schemas.errors import IntegrityError
 from ..crypto.envelope import KEY_BYTES, Random, associated_data
 from ..crypto.key_sets import VaultKeys
-from .sqlite_database import sqlite_path
+from .open_tables import open_data_key_table
 
 __all__ = ["DataKeyTable", "DataKeys", "open_data_keys"]
-
-STORE = "data_keys"
 
 
 class DataKeyTable(Protocol):
@@ -54,6 +52,14 @@ class DataKeyTable(Protocol):
 
     def remove_day_keys(self, upto: int) -> int:
         """Removes for good the keys that expire at or before an instant, and returns how many."""
+        ...
+
+    def stored(self) -> Iterator[list[tuple[bytes, bytes | None]]]:
+        """Yields all subjects and wrapped keys in the order of the subjects, some thousand at a time."""
+        ...
+
+    def day_keys(self) -> list[tuple[str, int, bytes]]:
+        """Returns day, expiry and wrapped key of all days that have one, in order."""
         ...
 
 
@@ -171,14 +177,12 @@ def open_data_keys(uri: str, keys: VaultKeys, *, create: bool = False) -> DataKe
     """Returns the data keys of a project.
 
     Args:
-        uri: ``sqlite:FILE``.
+        uri: ``sqlite:FILE`` or ``postgresql://…``.
         keys: Of the tenant.
         create: Whether a missing store is made.
 
     Raises:
-        StoreError: The store is missing, damaged or locked.
-        ConfigError: The URI names no store of this version.
+        StoreError: The store is missing, damaged, locked or cannot be reached.
+        ConfigError: The URI names no store.
     """
-    from .sqlite_data_keys import SqliteDataKeyTable
-
-    return DataKeys(SqliteDataKeyTable(sqlite_path(uri, store=STORE), create=create), keys)
+    return DataKeys(open_data_key_table(uri, create=create), keys)

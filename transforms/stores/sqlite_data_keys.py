@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .sqlite_database import SqliteDatabase, in_portions
 
 __all__ = ["SqliteDataKeyTable"]
+
+CHUNK = 20_000
 
 
 class SqliteDataKeyTable:
@@ -73,6 +75,25 @@ class SqliteDataKeyTable:
         # Even where nothing was: another program may have been held up by a reader after it removed some.
         self._forget()
         return removed
+
+    def stored(self) -> Iterator[list[tuple[bytes, bytes | None]]]:
+        """Yields all subjects and wrapped keys in the order of the subjects, some thousand at a time."""
+        asked = "SELECT subject, wrapped FROM subject_keys WHERE subject > ? ORDER BY subject LIMIT ?"
+        after = b""
+        while True:
+            with self._database.reading() as connection:
+                rows: list[tuple[bytes, bytes | None]] = connection.execute(asked, (after, CHUNK)).fetchall()
+            if not rows:
+                return
+            yield rows
+            after = rows[-1][0]
+
+    def day_keys(self) -> list[tuple[str, int, bytes]]:
+        """Returns day, expiry and wrapped key of all days that have one, in order."""
+        with self._database.reading() as connection:
+            asked = "SELECT day, expires_at, wrapped FROM day_keys ORDER BY day"
+            rows: list[tuple[str, int, bytes]] = connection.execute(asked).fetchall()
+            return rows
 
     def _forget(self) -> None:
         if not self._database.forget_deleted():
