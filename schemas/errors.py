@@ -30,6 +30,7 @@ __all__ = [
     "SignatureError",
     "StoreDamagedError",
     "StoreError",
+    "StoreLostError",
     "StoreMissingError",
     "TokenError",
 ]
@@ -164,6 +165,12 @@ class StoreDamagedError(StoreError):
     """The file of a store is no longer one; to try again does not repair it."""
 
     reason = "store_damaged"
+
+
+class StoreLostError(StoreError):
+    """The connection to a store broke, or another program came in between; what was not complete was undone."""
+
+    reason = "store_lost"
 
 
 class StoreMissingError(StoreError):

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator
 
+from .errors import SecretError
 from .info_types import Duration, Name, Written
 from .policy_checks import Finding
 from .policy_file import read_document
+from .store_uri import SQLITE, STORES, of_tenant, uri_problem, without_tenant
 
 __all__ = ["CheckpointRule", "KeySetName", "Project", "read_project"]
 
 KeySetName = Literal["token", "vault", "proof"]
 KEY_SETS: tuple[KeySetName, ...] = ("token", "vault", "proof")
 KEK_SCHEMES = ("file", "passphrase", "gcp-kms")
-STORE_SCHEMES = ("sqlite", "postgresql")
-STORES = ("vault", "data_keys", "ledger", "access_log")
 
 
 class CheckpointRule(Written):
@@ -66,9 +66,20 @@ class Project(Written):
     def _one_for_all(cls, value: object) -> object:
         return dict.fromkeys(KEY_SETS, value) if isinstance(value, str) else value
 
+    def __getstate__(self) -> dict[Any, Any]:
+        """Returns what is pickled, where no store's URI holds a password, however the project was made.
+
+        Raises:
+            SecretError: One does.
+        """
+        for name in STORES:
+            if (problem := uri_problem(getattr(self, name))) is not None:
+                raise SecretError(f"{name}: {problem.rule}, so the project is not copied; {problem.hint}")
+        return super().__getstate__()
+
 
 def read_project(path: Path) -> Project:
-    """Returns the project of ``consentry.yaml``, with paths made absolute.
+    """Returns the project of ``consentry.yaml``, with paths made absolute and stores on a server named by tenant.
 
     Raises:
         PolicyError: With all problems of the file. URIs are not quoted: they may hold passwords.
@@ -76,7 +87,7 @@ def read_project(path: Path) -> Project:
     path = Path(path)
     project = read_document(path, Project, _check)
     root = path.absolute().parent
-    stores = {name: _absolute(getattr(project, name), root) for name in (*STORES, "outputs")}
+    stores = {name: _absolute(getattr(project, name), root, project.tenant) for name in (*STORES, "outputs")}
     files = {name: root / getattr(project, name) for name in ("policy", "keyring", "trust")}
     rule = project.checkpoints
     if rule is not None and "://" not in rule.path:
@@ -86,9 +97,9 @@ def read_project(path: Path) -> Project:
     return absolute
 
 
-def _absolute(uri: str, root: Path) -> str:
+def _absolute(uri: str, root: Path, tenant: str) -> str:
     scheme, _, rest = uri.partition(":")
-    return f"sqlite:{root / rest}" if scheme == "sqlite" else uri
+    return f"sqlite:{root / rest}" if scheme == SQLITE else of_tenant(uri, tenant)
 
 
 def _check(project: Project) -> Iterable[Finding]:
@@ -103,8 +114,10 @@ def _schemes(project: Project) -> Iterator[Finding]:
             yield Finding(("kek", key_set), "unknown kind of key-encryption key", hint)
     for name in STORES:
         uri = getattr(project, name)
-        if uri.partition(":")[0] not in STORE_SCHEMES or not uri.partition(":")[2]:
-            yield Finding((name,), "unknown kind of store", "write sqlite:FILE or postgresql://…")
+        if (problem := uri_problem(uri)) is not None:
+            yield Finding((name,), problem.rule, problem.hint)
+        elif uri.partition(":")[0] != SQLITE and without_tenant(uri)[1] is not None:
+            yield Finding((name,), "names a tenant of its own", "remove it: stores are those of 'tenant'")
     if not project.outputs.startswith("sqlite:") or project.outputs == "sqlite:":
         yield Finding(("outputs",), "unknown kind of store", "write sqlite:FILE: whoever begins a run keeps the list")
 

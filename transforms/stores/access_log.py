@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from ...schemas.errors import AccessLogError, StoreError
 from ..crypto.envelope import associated_data, bytes_field
 from .hash_chain import ChainRow, Verified, links, recomputed
-from .sqlite_database import sqlite_path
+from .open_tables import open_access_log_table
 
 __all__ = ["AccessLog", "AccessLogTable", "AccessRecord", "LoggedAccess", "open_access_log"]
 
@@ -173,16 +173,14 @@ def open_access_log(uri: str, *, create: bool = False) -> AccessLog:
     """Returns the access log of a project.
 
     Args:
-        uri: ``sqlite:FILE``.
+        uri: ``sqlite:FILE`` or ``postgresql://…``.
         create: Whether a missing store is made.
 
     Raises:
-        StoreError: The store is missing, damaged or locked.
-        ConfigError: The URI names no store of this version.
+        StoreError: The store is missing, damaged, locked or cannot be reached.
+        ConfigError: The URI names no store.
     """
-    from .sqlite_access_log import SqliteAccessLogTable
-
-    return AccessLog(SqliteAccessLogTable(sqlite_path(uri, store=STORE), create=create))
+    return AccessLog(open_access_log_table(uri, create=create))
 
 
 def _chained(position: int, record: AccessRecord) -> bytes:

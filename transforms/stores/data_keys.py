@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ...schemas.errors import IntegrityError
 from ..crypto.envelope import KEY_BYTES, Random, associated_data, bytes_field
 from ..crypto.key_sets import VaultKeys, wrapping_version
-from .sqlite_database import sqlite_path
+from .open_tables import open_data_key_table
 
 __all__ = ["DataKeyTable", "DataKeys", "Rewrapped", "open_data_keys"]
 
-STORE = "data_keys"
 PORTION = 10_000
 
 
@@ -67,10 +66,6 @@ class DataKeyTable(Protocol):
         """Returns reference and wrapped key of the first subjects behind a reference that have a key, in order."""
         ...
 
-    def wrapped_days(self) -> list[tuple[str, int, bytes]]:
-        """Returns day, expiry and wrapped key of all days."""
-        ...
-
     def replace_subject_keys(self, wrapped: Sequence[tuple[bytes, bytes, bytes]]) -> int:
         """Sets wrapped keys, given as (reference, old, new), where they still are the old ones; returns how many."""
         ...
@@ -81,6 +76,14 @@ class DataKeyTable(Protocol):
 
     def forget_deleted(self) -> bool:
         """Leaves nothing in the files of what was removed or replaced; returns whether it could."""
+        ...
+
+    def stored(self) -> Iterator[list[tuple[bytes, bytes | None]]]:
+        """Yields all subjects and wrapped keys in the order of the subjects, some thousand at a time."""
+        ...
+
+    def day_keys(self) -> list[tuple[str, int, bytes]]:
+        """Returns day, expiry and wrapped key of all days that have one, in order."""
         ...
 
 
@@ -213,7 +216,7 @@ class DataKeys:
             rewrapped += self._table.replace_subject_keys(replaced) if replaced else 0
             keys += len(rows)
             progress(keys)
-        for day, expires_at, wrapped in self._table.wrapped_days():
+        for day, expires_at, wrapped in self._table.day_keys():
             for new in self._anew([(wrapped, self._bound_day(day, expires_at))], unopened).values():
                 rewrapped += self._table.replace_day_key(day, wrapped, new)
             keys += 1
@@ -267,14 +270,12 @@ def open_data_keys(uri: str, keys: VaultKeys, *, create: bool = False) -> DataKe
     """Returns the data keys of a project.
 
     Args:
-        uri: ``sqlite:FILE``.
+        uri: ``sqlite:FILE`` or ``postgresql://…``.
         keys: Of the tenant.
         create: Whether a missing store is made.
 
     Raises:
-        StoreError: The store is missing, damaged or locked.
-        ConfigError: The URI names no store of this version.
+        StoreError: The store is missing, damaged, locked or cannot be reached.
+        ConfigError: The URI names no store.
     """
-    from .sqlite_data_keys import SqliteDataKeyTable
-
-    return DataKeys(SqliteDataKeyTable(sqlite_path(uri, store=STORE), create=create), keys)
+    return DataKeys(open_data_key_table(uri, create=create), keys)

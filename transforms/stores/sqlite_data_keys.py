@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .sqlite_database import SqliteDatabase, in_portions
 
 __all__ = ["SqliteDataKeyTable"]
 
+CHUNK = 20_000
 HEADERS = (
     "SELECT substr(wrapped, 1, 2) AS header, count(*) FROM (SELECT wrapped FROM subject_keys WHERE wrapped IS NOT NULL "
     "UNION ALL SELECT wrapped FROM day_keys) GROUP BY header"
@@ -94,14 +95,6 @@ class SqliteDataKeyTable:
             ).fetchall()
             return rows
 
-    def wrapped_days(self) -> list[tuple[str, int, bytes]]:
-        """Returns day, expiry and wrapped key of all days."""
-        with self._database.reading() as connection:
-            rows: list[tuple[str, int, bytes]] = connection.execute(
-                "SELECT day, expires_at, wrapped FROM day_keys ORDER BY day"
-            ).fetchall()
-            return rows
-
     def replace_subject_keys(self, wrapped: Sequence[tuple[bytes, bytes, bytes]]) -> int:
         """Sets wrapped keys, given as (reference, old, new), where they still are the old ones; returns how many."""
         with self._database.writing() as connection:
@@ -119,6 +112,25 @@ class SqliteDataKeyTable:
     def forget_deleted(self) -> bool:
         """Leaves nothing in the files of what was removed or replaced; returns whether it could."""
         return self._database.forget_deleted()
+
+    def stored(self) -> Iterator[list[tuple[bytes, bytes | None]]]:
+        """Yields all subjects and wrapped keys in the order of the subjects, some thousand at a time."""
+        asked = "SELECT subject, wrapped FROM subject_keys WHERE subject > ? ORDER BY subject LIMIT ?"
+        after = b""
+        while True:
+            with self._database.reading() as connection:
+                rows: list[tuple[bytes, bytes | None]] = connection.execute(asked, (after, CHUNK)).fetchall()
+            if not rows:
+                return
+            yield rows
+            after = rows[-1][0]
+
+    def day_keys(self) -> list[tuple[str, int, bytes]]:
+        """Returns day, expiry and wrapped key of all days that have one, in order."""
+        with self._database.reading() as connection:
+            asked = "SELECT day, expires_at, wrapped FROM day_keys ORDER BY day"
+            rows: list[tuple[str, int, bytes]] = connection.execute(asked).fetchall()
+            return rows
 
     def _forget(self) -> None:
         if not self._database.forget_deleted():

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ...schemas.errors import ConfigError, IntegrityError, PrivacyError, StoreDamagedError, StoreError
+from ...schemas.store_uri import SQLITE
 
 __all__ = ["SqliteDatabase", "in_portions", "sqlite_path"]
 
-SCHEME = "sqlite"
 PATIENCE_SECONDS = 30.0
 VERSION = 1
 PORTION = 500
@@ -43,8 +43,8 @@ def sqlite_path(uri: str, *, store: str) -> Path:
         ConfigError: Another kind of store. The URI is not quoted: it may hold a password.
     """
     scheme, _, rest = uri.partition(":")
-    if scheme != SCHEME or not rest:
-        raise ConfigError(f"{store}: this version keeps its stores in SQLite; write sqlite:FILE")
+    if scheme != SQLITE or not rest:
+        raise ConfigError(f"{store}: unknown kind of store; write sqlite:FILE or postgresql://…")
     return Path(rest)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from ...schemas.vault_entry import EntryKey, VaultEntry
 from .distinct_candidates import StoredEntries
 from .sqlite_database import SqliteDatabase, in_portions
-from .vault import Applied
+from .vault import Applied, SealedEntry
 
 __all__ = ["SqliteVaultTable"]
 
@@ -58,6 +59,10 @@ class SqliteVaultTable:
         """A transaction with no other writer."""
         return self._database.writing()
 
+    def adding(self) -> AbstractContextManager[object]:
+        """As ``writing``: SQLite has one writer at a time."""
+        return self._database.writing()
+
     def forget_deleted(self) -> bool:
         """Leaves nothing of what was removed in the files; returns whether it could, else it is made up for later."""
         return self._database.forget_deleted()
@@ -91,12 +96,6 @@ class SqliteVaultTable:
                 )
                 for key_version, subject, event_time, sealed in rows
             ]
-
-    def counts(self) -> dict[tuple[str, int], int]:
-        """Returns how many entries there are of each domain and key version."""
-        with self._database.reading() as connection:
-            rows = connection.execute("SELECT domain, key_version, count(*) FROM entries GROUP BY domain, key_version")
-            return {(domain, key_version): count for domain, key_version, count in rows.fetchall()}
 
     def of_version(self, domain: str, key_version: int, *, after: tuple[str, bytes], most: int) -> list[VaultEntry]:
         """Returns entries of a domain and key version behind a token and subject, in their order."""
@@ -148,13 +147,14 @@ class SqliteVaultTable:
                     found[place] = event_time
         return found
 
-    def insert(self, entries: Sequence[tuple[EntryKey, int, bytes]]) -> None:
-        """Adds entries that are not there: key, event time, sealed value."""
+    def insert(self, entries: Sequence[SealedEntry]) -> tuple[int, int]:
+        """Adds entries that are not there, and returns how many; none can be added by others meanwhile."""
         with self._database.writing() as connection:
             connection.executemany(
                 f"INSERT INTO entries ({KEY}, event_time, sealed) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
                 ((*key, event_time, sealed) for key, event_time, sealed in entries),
             )
+        return len(entries), 0
 
     def refresh(self, times: Sequence[tuple[EntryKey, int]]) -> int:
         """Sets the event times of entries that have an earlier one, and returns how many had."""
@@ -172,7 +172,8 @@ class SqliteVaultTable:
         Each portion is read to its end before it is yielded, so that entries of it may be deleted.
         """
         if subjects is None:
-            yield from self._all()
+            for portion in self._in_order("NULL"):
+                yield [(EntryKey(*key), time) for *key, time, _ in portion]
             return
         found: list[tuple[EntryKey, int]] = []
         with self._database.reading() as connection:
@@ -185,13 +186,25 @@ class SqliteVaultTable:
         if found:
             yield found
 
+    def stored(self) -> Iterator[list[SealedEntry]]:
+        """Yields all entries in the order of the bytes of their keys, some thousand at a time."""
+        for rows in self._in_order("sealed"):
+            yield [(EntryKey(*key), time, sealed) for *key, time, sealed in rows]
+
+    def counts(self) -> list[tuple[str, int, int]]:
+        """Returns domain, key version and number of entries of each field."""
+        with self._database.reading() as connection:
+            asked = "SELECT domain, key_version, count(*) FROM entries GROUP BY 1, 2 ORDER BY 1, 2"
+            rows: list[tuple[str, int, int]] = connection.execute(asked).fetchall()
+            return rows
+
     def some(self, most: int) -> list[StoredEntries]:
         """Returns entries as columns, by domain and key version; all, where there are no more than ``most``.
 
         Each field comes as one row: a row for each entry would hand Python's lock to other threads as often.
         """
         with self._database.reading() as connection:
-            rows = connection.execute(SOME, (most,)).fetchall()
+            rows: list[tuple[Any, ...]] = connection.execute(SOME, (most,)).fetchall()
         return [entries for row in rows if (entries := _columns(*row)) is not None]
 
     def delete(self, keys: Sequence[EntryKey]) -> None:
@@ -207,19 +220,19 @@ class SqliteVaultTable:
             asked = "DELETE FROM entries WHERE domain = ? AND event_time < ?"
             return sum(connection.execute(asked, each).rowcount for each in oldest.items())
 
-    def _all(self) -> Iterator[list[tuple[EntryKey, int]]]:
-        after: EntryKey | tuple[str, str, int, bytes] = ("", "", 0, b"")
+    def _in_order(self, sealed: str) -> Iterator[list[tuple[Any, ...]]]:
+        after: tuple[Any, ...] = ("", "", 0, b"")
         while True:
             with self._database.reading() as connection:
-                rows = connection.execute(
-                    f"SELECT {KEY}, event_time FROM entries WHERE ({KEY}) > (?, ?, ?, ?) ORDER BY {KEY} LIMIT {CHUNK}",  # noqa: S608
+                portion = connection.execute(
+                    f"SELECT {KEY}, event_time, {sealed} FROM entries WHERE ({KEY}) > (?, ?, ?, ?) "  # noqa: S608
+                    f"ORDER BY {KEY} LIMIT {CHUNK}",
                     after,
                 ).fetchall()
-            if not rows:
+            if not portion:
                 return
-            found = [(EntryKey(*key), time) for *key, time in rows]
-            yield found
-            after = found[-1][0]
+            yield portion
+            after = portion[-1][:4]
 
 
 def _columns(domain: str, key_version: int, tokens: str, subjects: str, event_times: str) -> StoredEntries | None:

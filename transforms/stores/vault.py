@@ -11,38 +11,40 @@ swapped. Not bound: the event time, which a later permitted record moves.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from ...schemas.errors import IntegrityError
+from ...schemas.errors import IntegrityError, StoreLostError
 from ...schemas.vault_entry import EntryKey, VaultEntry
 from ..crypto.envelope import associated_data, bytes_field, open_sealed, seal, text_field
 from ..crypto.key_sets import VaultKeys
 from .consent_ledger import ConsentLedger
+from .consent_snapshot import ConsentSnapshot
 from .data_keys import DataKeys
 from .distinct_candidates import CandidateIds, Candidates, Distinct, Identified, Rows, StoredEntries, distinct
 from .hash_chain import START
 from .known_entries import UNKNOWN, KnownEntries
-from .sqlite_database import sqlite_path
+from .open_tables import open_vault_table
 from .vault_judge import Judge, Rules, digest_of
 
-__all__ = ["Applied", "Candidates", "Rules", "Vault", "VaultTable", "Written", "open_vault"]
+__all__ = ["Applied", "Candidates", "Rules", "SealedEntry", "Vault", "VaultTable", "Written", "open_vault"]
 
-STORE = "vault"
 MANY = 20_000
 """Candidates of which the vault is not asked one by one."""
 PORTION = 20_000
 """Entries that are copied in one transaction."""
 BEFORE_ALL = ("", b"")
+TRIES = 3
+"""How often a transaction is done that broke with its connection; a store waits for its server by itself."""
 
-
-NewEntry = tuple[EntryKey, int, bytes]
-"""Key, event time and sealed value."""
+SealedEntry = tuple[EntryKey, int, bytes]
+"""Key, event time, sealed value."""
+Result = TypeVar("Result")
 
 
 class Applied(NamedTuple):
@@ -117,6 +119,10 @@ class VaultTable(Protocol):
         """A transaction with no other writer."""
         ...
 
+    def adding(self) -> AbstractContextManager[object]:
+        """A transaction with no other writer but such as add, too: what was applied stays, and nothing is removed."""
+        ...
+
     def applied(self) -> Applied | None:
         """Returns what the entries have been judged by; None: nothing yet."""
         ...
@@ -137,8 +143,12 @@ class VaultTable(Protocol):
         """Returns for each key the event time of its entry, None where there is none."""
         ...
 
-    def insert(self, entries: Sequence[NewEntry]) -> None:
-        """Adds entries that are not there."""
+    def insert(self, entries: Sequence[SealedEntry]) -> tuple[int, int]:
+        """Adds entries that are not there.
+
+        Returns:
+            How many were added; and how many another writer had added meanwhile, with an earlier time, refreshed now.
+        """
         ...
 
     def refresh(self, times: Sequence[tuple[EntryKey, int]]) -> int:
@@ -149,12 +159,16 @@ class VaultTable(Protocol):
         """Yields keys and event times of the subjects' entries (None: of all), some thousand at a time."""
         ...
 
-    def some(self, most: int) -> Iterable[StoredEntries]:
-        """Returns entries as columns, by domain and key version; all, where there are no more than ``most``."""
+    def stored(self) -> Iterator[list[SealedEntry]]:
+        """Yields all entries in the order of the bytes of their keys, some thousand at a time."""
         ...
 
-    def counts(self) -> dict[tuple[str, int], int]:
-        """Returns how many entries there are of each domain and key version."""
+    def counts(self) -> list[tuple[str, int, int]]:
+        """Returns domain, key version and number of entries of each field."""
+        ...
+
+    def some(self, most: int) -> Iterable[StoredEntries]:
+        """Returns entries as columns, by domain and key version; all, where there are no more than ``most``."""
         ...
 
     def of_version(self, domain: str, key_version: int, *, after: tuple[str, bytes], most: int) -> list[VaultEntry]:
@@ -291,8 +305,7 @@ class Vault:
         with self._lock:
             if not self._has_news(ledger, rules, now):
                 return 0
-            with self._table.writing():
-                removed = self._followed(ledger, rules, now)
+            removed = _persistently(lambda: self._followed_alone(ledger, rules, now))
             if removed:
                 self._table.forget_deleted()
             return removed
@@ -312,7 +325,7 @@ class Vault:
 
     def counts(self) -> dict[tuple[str, int], int]:
         """Returns how many entries there are of each domain and key version of the ``token`` key set."""
-        return self._table.counts()
+        return {(domain, key_version): count for domain, key_version, count in self._table.counts()}
 
     def copy_version(self, domain: str, old: int, new: int, move: TokenMove) -> int:
         """Seals the entries of one key version for their tokens under another, beside the old ones.
@@ -390,7 +403,8 @@ class Vault:
             self.follow(ledger, rules, clock)
             self._remember_as_of(self._table.applied())
             fresh = distinct(parts := self._not_known(parts))
-            passes = self._write_fresh(fresh, parts, _Moment(ledger, rules, now, clock)) if len(fresh) else []
+            moment = _Moment(ledger, rules, now, clock)
+            passes = _persistently(lambda: self._write_fresh(fresh, parts, moment)) if len(fresh) else []
             for kept in passes:
                 self._known.note(kept.held.ids, kept.held.event_times)
         written, refreshed = sum(kept.written for kept in passes), sum(kept.refreshed for kept in passes)
@@ -425,11 +439,10 @@ class Vault:
             [(key, entry.event_time) for entry, key, time in pairs if time is not None and time < entry.event_time]
         )
         missing = [(entry, key) for entry, key, time in pairs if time is None]
-        fresh = self._resealed(missing, move)
-        self._table.insert(fresh)
-        return len(fresh)
+        added, _ = self._table.insert(self._resealed(missing, move))
+        return added
 
-    def _resealed(self, missing: Sequence[tuple[VaultEntry, EntryKey]], move: TokenMove) -> list[NewEntry]:
+    def _resealed(self, missing: Sequence[tuple[VaultEntry, EntryKey]], move: TokenMove) -> list[SealedEntry]:
         """Returns entries sealed for other keys; none for subjects that were erased: their values are noise."""
         data_keys = self._data_keys.keys_for([entry.subject_ref for entry, _ in missing], create=False)
         opened = [
@@ -444,17 +457,30 @@ class Vault:
         ]
 
     def _write_fresh(self, fresh: Distinct, parts: Sequence[Identified], moment: _Moment) -> list[_Kept]:
-        """Follows the ledger and writes what may be held, in one transaction."""
+        """Writes what may be held, in one transaction: beside others who do, if the vault has followed the ledger.
+
+        Else it follows it first, alone: what is removed must not be added meanwhile by an older judgement.
+        """
+        ledger, rules, clock = moment.ledger, moment.rules, moment.clock
+        with self._table.adding():
+            snapshot, as_of = ledger.snapshot(), self._table.applied()
+            if as_of is not None and clock <= as_of.at and not self._has_news(ledger, rules, clock):
+                return self._judged_and_kept(fresh, parts, moment, snapshot)
         with self._table.writing():
-            removed = self._followed(moment.ledger, moment.rules, moment.clock)
-            as_of = self._table.applied()
-            self._remember_as_of(as_of)
-            instants = {moment.now, moment.clock if as_of is None else as_of.at}
-            judge = Judge(snapshot=moment.ledger.snapshot(), rules=moment.rules, instants=frozenset(instants))
-            passes = self._keep(fresh, parts, judge)
+            removed = self._followed(ledger, rules, clock)
+            passes = self._judged_and_kept(fresh, parts, moment, ledger.snapshot())
         if removed:
             self._table.forget_deleted()
         return passes
+
+    def _judged_and_kept(
+        self, fresh: Distinct, parts: Sequence[Identified], moment: _Moment, snapshot: ConsentSnapshot
+    ) -> list[_Kept]:
+        """Judges by a state of the ledger, and writes, inside the caller's transaction."""
+        as_of = self._table.applied()
+        self._remember_as_of(as_of)
+        instants = frozenset({moment.now, moment.clock if as_of is None else as_of.at})
+        return self._keep(fresh, parts, Judge(snapshot=snapshot, rules=moment.rules, instants=instants))
 
     def _not_known(self, parts: Sequence[Identified]) -> list[Identified]:
         """Returns the candidates that are not known to be held with their event time or a later one."""
@@ -486,6 +512,10 @@ class Vault:
         if ledger.head(applied.position) != applied.head:
             raise _another_ledger()
         return bool(ledger.changed_subjects(after=applied.position, since=applied.at, until=now))
+
+    def _followed_alone(self, ledger: ConsentLedger, rules: Rules, now: int) -> int:
+        with self._table.writing():
+            return self._followed(ledger, rules, now)
 
     def _followed(self, ledger: ConsentLedger, rules: Rules, now: int) -> int:
         """Judges again inside the caller's transaction. Time never goes back: a clock that lags counts for nothing."""
@@ -523,13 +553,13 @@ class Vault:
         permitted = judge.permits_distinct(fresh, ~there | older)
         sealed = self._sealed(fresh, keys, np.flatnonzero(~there & permitted))
         refreshed = np.flatnonzero(older & permitted)
-        self._table.insert([(keys[row], times[row], envelope) for row, envelope in sealed.items()])
+        written, met = self._table.insert([(keys[row], times[row], envelope) for row, envelope in sealed.items()])
         held = there & ~older
         held[list(sealed)] = True
         held[refreshed] = True
         return _Kept(
-            written=len(sealed),
-            refreshed=self._table.refresh([(keys[row], times[row]) for row in refreshed.tolist()]),
+            written=written,
+            refreshed=met + self._table.refresh([(keys[row], times[row]) for row in refreshed.tolist()]),
             # What is there may be judged by a later time than this one, which the next need not ask for again.
             held=replace(fresh, event_times=np.where(there & ~older, stored, fresh.event_times)).only(held),
             refused=fresh.only(~held),
@@ -564,18 +594,31 @@ def open_vault(uri: str, keys: VaultKeys, data_keys: DataKeys, *, create: bool =
     """Returns the vault of a project.
 
     Args:
-        uri: ``sqlite:FILE``.
+        uri: ``sqlite:FILE`` or ``postgresql://…``.
         keys: Of the tenant.
         data_keys: Open, of the same project.
         create: Whether a missing store is made.
 
     Raises:
-        StoreError: The store is missing, damaged or locked.
-        ConfigError: The URI names no store of this version.
+        StoreError: The store is missing, damaged, locked or cannot be reached.
+        ConfigError: The URI names no store.
     """
-    from .sqlite_vault import SqliteVaultTable
+    return Vault(open_vault_table(uri, create=create), keys, data_keys)
 
-    return Vault(SqliteVaultTable(sqlite_path(uri, store=STORE), create=create), keys, data_keys)
+
+def _persistently(work: Callable[[], Result]) -> Result:
+    """Returns what a transaction comes to, done again if its connection broke: it was undone, or all it does is done.
+
+    Raises:
+        StoreLostError: It broke each time.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            return work()
+        except StoreLostError:
+            if not left:
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 def _affected(ledger: ConsentLedger, applied: Applied | None, digest: str, at: int) -> set[bytes] | None:

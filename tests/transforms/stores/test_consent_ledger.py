@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
-import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -396,11 +395,11 @@ def test_nothing_is_permitted_by_a_ledger_that_cannot_be_read(place: Place) -> N
 
 
 def test_entries_cannot_be_changed_or_deleted_by_programs(chained: Place) -> None:
-    connection = sqlite3.connect(chained.file("ledger"))
-    for statement in ("UPDATE entries SET position = 9", "UPDATE entries SET chain = chain", "DELETE FROM entries"):
-        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            connection.execute(statement)
-    connection.close()
+    statements = ["UPDATE entries SET position = 9", "UPDATE entries SET chain = chain", "DELETE FROM entries"]
+    with chained.beside("ledger") as connection:
+        for statement in [*statements, "TRUNCATE entries"] if chained.on_a_server else statements:
+            with pytest.raises(chained.refusals, match="append-only"):
+                connection.execute(statement)
     assert chained.ledger().verify().entries == 5
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 from consentry.schemas.errors import ConfigError, IntegrityError, StoreError
 from consentry.transforms.crypto.key_sets import VaultKeys, wrapping_version
 from consentry.transforms.stores import data_keys as module
-from consentry.transforms.stores import sqlite_database
 from consentry.transforms.stores.data_keys import DataKeys, open_data_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -227,61 +225,44 @@ def test_of_an_expired_day_key_nothing_is_left_in_the_files(place: Place, data_k
     assert left_of([stored], place.at_rest("data_keys")) == 0
 
 
-def test_a_destruction_that_a_reader_holds_up_does_not_pass_for_done(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_database, "PATIENCE_SECONDS", 0.05)
+@pytest.mark.usefixtures("impatient")
+def test_a_destruction_that_a_reader_holds_up_does_not_pass_for_done(place: Place) -> None:
     data_keys = place.data_keys()
     data_keys.keys_for([ANA], create=True)
     secret = wrapped(place)[ANA]
     assert secret is not None
-    reader = sqlite3.connect(place.file("data_keys"), isolation_level=None)
-    reader.execute("BEGIN")
-    reader.execute("SELECT * FROM subject_keys").fetchall()
-    try:
+    with place.reader("data_keys", "subject_keys"):
         with pytest.raises(StoreError, match="the data_keys is locked by another program"):
             data_keys.destroy([ANA])
         assert data_keys.keys_for([ANA], create=True) == {}
-    finally:
-        reader.close()
     data_keys.destroy([ANA])
     assert left_of([secret], place.at_rest("data_keys")) == 0
 
 
-def test_a_sweep_that_a_reader_held_up_is_made_up_for_by_the_next(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_database, "PATIENCE_SECONDS", 0.05)
+@pytest.mark.usefixtures("impatient")
+def test_a_sweep_that_a_reader_held_up_is_made_up_for_by_the_next(place: Place) -> None:
     data_keys = place.data_keys()
     data_keys.day_key(DAY, expires_at=100)
     ((stored,),) = place.rows("data_keys", "SELECT wrapped FROM day_keys")
-    reader = sqlite3.connect(place.file("data_keys"), isolation_level=None)
-    reader.execute("BEGIN")
-    reader.execute("SELECT * FROM day_keys").fetchall()
-    try:
-        with pytest.raises(StoreError, match="the data_keys is locked by another program"):
-            data_keys.sweep(100)
-    finally:
-        reader.close()
+    with (
+        place.reader("data_keys", "day_keys"),
+        pytest.raises(StoreError, match="the data_keys is locked by another program"),
+    ):
+        data_keys.sweep(100)
     data_keys.sweep(100)
     assert left_of([stored], place.at_rest("data_keys")) == 0
 
 
-def test_a_sweep_that_was_held_up_is_made_up_for_by_another_program(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_database, "PATIENCE_SECONDS", 0.05)
+@pytest.mark.usefixtures("impatient")
+def test_a_sweep_that_was_held_up_is_made_up_for_by_another_program(place: Place) -> None:
     place.data_keys().keys_for([ANA], create=True)  # stays open, so that closing the others empties nothing
     sweeping = open_data_keys(place.uri("data_keys"), place.keys)
     sweeping.day_key(DAY, expires_at=100)
     ((stored,),) = place.rows("data_keys", "SELECT wrapped FROM day_keys")
-    reader = sqlite3.connect(place.file("data_keys"), isolation_level=None)
-    reader.execute("BEGIN")
-    reader.execute("SELECT * FROM day_keys").fetchall()
-    with pytest.raises(StoreError, match="the data_keys is locked by another program"):
-        sweeping.sweep(100)
-    sweeping.close()
-    reader.close()
+    with place.reader("data_keys", "day_keys"):
+        with pytest.raises(StoreError, match="the data_keys is locked by another program"):
+            sweeping.sweep(100)
+        sweeping.close()
     place.data_keys().sweep(100)
     assert left_of([stored], place.at_rest("data_keys")) == 0
 
@@ -343,12 +324,12 @@ def test_a_subject_key_does_not_pass_for_a_day_key(place: Place, data_keys: Data
 # Opening
 
 
-@pytest.mark.parametrize("uri", ["postgresql://user:pass@host/db", "sqlite:", "", "data_keys.db"])
-def test_another_kind_of_store_is_refused_without_quoting_it(place: Place, uri: str) -> None:
+@pytest.mark.parametrize("uri", ["mysql://user:pass@host/db", "sqlite:", "", "data_keys.db"])
+def test_another_kind_of_store_is_refused_without_quoting_it(uri: str) -> None:
     with pytest.raises(
-        ConfigError, match="data_keys: this version keeps its stores in SQLite; write sqlite:FILE"
+        ConfigError, match=r"data_keys: unknown kind of store; write sqlite:FILE or postgresql://…"
     ) as caught:
-        open_data_keys(uri, place.keys, create=True)
+        open_data_keys(uri, vault_keys(), create=True)
     assert "pass@host" not in str(caught.value)
 
 
