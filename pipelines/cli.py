@@ -23,6 +23,7 @@ from .cli_init import init
 from .cli_keys import keys_app
 from .cli_policy import policy_app
 from .cli_protect import protect
+from .cli_redact import redact
 from .cli_scan import scan
 from .cli_stream import stream_app
 from .cli_verify import verify
@@ -52,6 +53,7 @@ app.command()(verify)
 app.command()(audit)
 app.command()(scan)
 app.command()(detokenize)
+app.command()(redact)
 app.add_typer(dead_letters_app, name="dead-letters")
 
 

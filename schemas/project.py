@@ -18,6 +18,7 @@ KeySetName = Literal["token", "vault", "proof"]
 KEY_SETS: tuple[KeySetName, ...] = ("token", "vault", "proof")
 KEK_SCHEMES = ("file", "passphrase", "gcp-kms")
 STORE_SCHEMES = ("sqlite", "postgresql")
+STORES = ("vault", "data_keys", "ledger", "access_log", "erasures")
 
 
 class Project(Written):
@@ -31,6 +32,7 @@ class Project(Written):
     data_keys: str = Field(description="Store of the subjects' wrapped data keys.")
     ledger: str = Field(description="Store of consent events.")
     access_log: str = Field(description="Store of detokenizations.")
+    erasures: str = Field(default="sqlite:erasures.db", description="Journal of erasures; made by the first one.")
     trust: Path = Field(description="Public keys that verify believes.")
     actors: dict[str, tuple[Name, ...]] | None = Field(
         default=None, description="Who has which roles; where given, an actor has these and no others."
@@ -60,7 +62,7 @@ def read_project(path: Path) -> Project:
     path = Path(path)
     project = read_document(path, Project, _check)
     root = path.absolute().parent
-    stores = {name: _absolute(getattr(project, name), root) for name in ("vault", "data_keys", "ledger", "access_log")}
+    stores = {name: _absolute(getattr(project, name), root) for name in STORES}
     files = {name: root / getattr(project, name) for name in ("policy", "keyring", "trust")}
     absolute = project.model_copy(update={**stores, **files})
     absolute._root = root
@@ -82,7 +84,7 @@ def _schemes(project: Project) -> Iterator[Finding]:
         if uri.partition(":")[0] not in KEK_SCHEMES or not uri.partition(":")[2]:
             hint = "write file:PATH, passphrase:env:NAME or gcp-kms://projects/…/cryptoKeys/…"
             yield Finding(("kek", key_set), "unknown kind of key-encryption key", hint)
-    for name in ("vault", "data_keys", "ledger", "access_log"):
+    for name in STORES:
         uri = getattr(project, name)
         if uri.partition(":")[0] not in STORE_SCHEMES or not uri.partition(":")[2]:
             yield Finding((name,), "unknown kind of store", "write sqlite:FILE or postgresql://…")
@@ -90,7 +92,7 @@ def _schemes(project: Project) -> Iterator[Finding]:
 
 def _places(project: Project) -> Iterator[Finding]:
     seen: dict[str, str] = {}
-    for name in ("vault", "data_keys", "ledger", "access_log"):
+    for name in STORES:
         uri = getattr(project, name)
         if uri.startswith("sqlite:"):
             other = seen.setdefault(str(Path(uri.partition(":")[2])), name)

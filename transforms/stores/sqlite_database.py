@@ -32,6 +32,7 @@ APPLICATION_IDS = {
     "vault": 0x436F5631,
     "journal": 0x436F4A31,
     "received": 0x436F5231,
+    "erasures": 0x436F4531,
 }
 
 
