@@ -27,6 +27,7 @@ from .cli_log import log_app
 from .cli_outputs import outputs_app
 from .cli_policy import policy_app
 from .cli_protect import protect
+from .cli_redact import redact
 from .cli_retokenize import retokenize
 from .cli_scan import scan
 from .cli_stream import stream_app
@@ -62,6 +63,7 @@ app.command()(verify)
 app.command()(audit)
 app.command()(scan)
 app.command()(detokenize)
+app.command()(redact)
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(vault_app, name="vault")
 app.add_typer(log_app, name="log")

@@ -108,6 +108,7 @@ def manifest_of_run(run: SettledRun, outcome: Outcome, *, books: Books, purged: 
         drift=drift_of(outcome, plan),
         absent=tuple(sorted(map(str, plan.absent))),
         vault=vault_writes(outcome, purged=purged),
+        removed={reason: count for (reason,), count in sorted(outcome.tally.under("removed").items())} or None,
         files=output_files(outcome),
     )
 

@@ -180,7 +180,7 @@ def rewrite_files(
         made += receipts
         dropped += file.rows - sum(receipt.rows for receipt in receipts)
     if gone and not kept and not made and schema is not None:
-        made.append(write_empty(place, schema, run=run))
+        made.append(write_empty(place, schema, run=run, folder=_folder_of(gone[-1])))
     return RewrittenFiles(kept=tuple(kept), gone=tuple(gone), made=tuple(made), dropped=dropped)
 
 

@@ -147,9 +147,9 @@ class FileWriter:
         self._reasons = Counter()
 
 
-def write_empty(place: str, schema: pa.Schema, *, run: str) -> Receipt:
+def write_empty(place: str, schema: pa.Schema, *, run: str, folder: str = DATA) -> Receipt:
     """Writes a data file without rows, so that an output without rows has its columns all the same."""
-    writer = FileWriter(place, DATA, schema, run=run)
+    writer = FileWriter(place, folder, schema, run=run)
     writer._flush()
     (receipt,) = writer.finish()
     return receipt

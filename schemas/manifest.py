@@ -40,6 +40,8 @@ __all__ = [
 MANIFEST_NAME = "manifest.json"
 ABSENT = "absent"
 """Outcome of the rows in files that a stream wrote before it first met a field."""
+CANDIDATE, FOUND = "vault_candidate", "found:"
+"""What outcomes begin with that are counted beside a value's own."""
 SAFE_INTEGER = 2**53 - 1  # RFC 8785 keeps to the integers that every JSON reader holds exactly
 BIGGEST_MANIFEST = 64 * 2**20
 
@@ -91,7 +93,10 @@ class ConsentOutcomes(_Part):
 
 
 class FieldTreatment(_Part):
-    """What became of a field. ``outcomes`` counts its values, nulls too; a dropped field has none."""
+    """What became of a field. ``outcomes`` counts its values, nulls too; a dropped field has none.
+
+    Beside these, ``vault_candidate`` and ``found:ENTITY`` count what was found among them.
+    """
 
     action: str
     info_type: str | None = None
@@ -100,6 +105,12 @@ class FieldTreatment(_Part):
     parameters: str | None = None
     key_version: Annotated[int, Field(ge=1, le=SAFE_INTEGER, strict=True)] | None = None
     outcomes: Mapping[str, Count] = {}
+
+    @property
+    def values(self) -> int:
+        """How many values there are, nulls too: each has one outcome."""
+        beside = (CANDIDATE, FOUND)
+        return sum(count for name, count in self.outcomes.items() if not name.startswith(beside))
 
     @property
     def marks(self) -> dict[str, str]:

@@ -20,6 +20,8 @@ __all__ = ["CheckpointRule", "KeySetName", "Project", "read_project"]
 KeySetName = Literal["token", "vault", "proof"]
 KEY_SETS: tuple[KeySetName, ...] = ("token", "vault", "proof")
 KEK_SCHEMES = ("file", "passphrase", "gcp-kms")
+LOCAL = ("erasures", "outputs")
+"""Stores that are files in any case: whoever erases, or begins a run, keeps them."""
 
 
 class CheckpointRule(Written):
@@ -43,6 +45,7 @@ class Project(Written):
     data_keys: str = Field(description="Store of the subjects' wrapped data keys.")
     ledger: str = Field(description="Store of consent events.")
     access_log: str = Field(description="Store of detokenizations.")
+    erasures: str = Field(default="sqlite:erasures.db", description="Journal of erasures; made by the first one.")
     trust: Path = Field(description="Public keys that verify believes.")
     outputs: str = Field(default="sqlite:outputs.db", description="List of the outputs that the project knows of.")
     actors: dict[str, tuple[Name, ...]] | None = Field(
@@ -87,7 +90,7 @@ def read_project(path: Path) -> Project:
     path = Path(path)
     project = read_document(path, Project, _check)
     root = path.absolute().parent
-    stores = {name: _absolute(getattr(project, name), root, project.tenant) for name in (*STORES, "outputs")}
+    stores = {name: _absolute(getattr(project, name), root, project.tenant) for name in (*STORES, *LOCAL)}
     files = {name: root / getattr(project, name) for name in ("policy", "keyring", "trust")}
     rule = project.checkpoints
     if rule is not None and "://" not in rule.path:
@@ -118,13 +121,15 @@ def _schemes(project: Project) -> Iterator[Finding]:
             yield Finding((name,), problem.rule, problem.hint)
         elif uri.partition(":")[0] != SQLITE and without_tenant(uri)[1] is not None:
             yield Finding((name,), "names a tenant of its own", "remove it: stores are those of 'tenant'")
-    if not project.outputs.startswith("sqlite:") or project.outputs == "sqlite:":
-        yield Finding(("outputs",), "unknown kind of store", "write sqlite:FILE: whoever begins a run keeps the list")
+    for name in LOCAL:
+        scheme, _, file = getattr(project, name).partition(":")
+        if scheme != SQLITE or not file:
+            yield Finding((name,), "unknown kind of store", "write sqlite:FILE")
 
 
 def _places(project: Project) -> Iterator[Finding]:
     seen: dict[str, str] = {}
-    for name in (*STORES, "outputs"):
+    for name in (*STORES, *LOCAL):
         uri = getattr(project, name)
         if uri.startswith("sqlite:"):
             other = seen.setdefault(str(Path(uri.partition(":")[2])), name)

@@ -92,7 +92,6 @@ def _with_absent(fields: Mapping[str, FieldTreatment], rows: int) -> dict[str, F
 def _counted(path: str, treatment: FieldTreatment, rows: int) -> FieldTreatment:
     if treatment.action == "drop" or EACH in FieldPath.parse(path).steps:
         return treatment
-    counted = sum(count for name, count in treatment.outcomes.items() if name != "vault_candidate")
-    if counted == rows:
+    if treatment.values == rows:
         return treatment
-    return treatment.model_copy(update={"outcomes": {**treatment.outcomes, ABSENT: rows - counted}})
+    return treatment.model_copy(update={"outcomes": {**treatment.outcomes, ABSENT: rows - treatment.values}})

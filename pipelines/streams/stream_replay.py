@@ -44,7 +44,7 @@ from .run import settled_state
 from .stream_manifest import PURGED, StreamState
 from .stream_publication import StreamPublication
 
-__all__ = ["replay_stream_letters"]
+__all__ = ["finish_interrupted", "replay_stream_letters", "settled_stream"]
 
 
 def replay_stream_letters(
@@ -76,16 +76,16 @@ def replay_stream_letters(
     keys = open_proof_keys(project)
     check_stores(project)
     with open_stream_output(out) as output, open_journal(output.journal) as journal:
-        config, state = _settled(journal, project, out, now, clock())
+        config, state = settled_stream(journal, project, out, now, clock())
         publication = StreamPublication(config, state, journal=journal, output=output, keys=keys, clock=clock)
-        _finish_interrupted(publication, journal)
+        finish_interrupted(publication, journal)
         found = _sound_letters(journal, out, PublicKeys.load(project.trust))
         with opened_stage(_not_before_last_epoch(config, journal)) as stage:
             replay = _StreamReplay(found, stage, journal=journal, output=output, clock=clock)
             return replay.carried_out(publication, reason=reason)
 
 
-def _settled(
+def settled_stream(
     journal: Journal, project: Project, out: str, now: int, started_at: int
 ) -> tuple[StageConfig, StreamState]:
     """Returns what stands of the stream, as when it starts again, with the instant of the replay."""
@@ -99,7 +99,7 @@ def _settled(
     return config, settled_state(journal, project, policy, dataset, source, fresh, begins=False)
 
 
-def _finish_interrupted(publication: StreamPublication, journal: Journal) -> None:
+def finish_interrupted(publication: StreamPublication, journal: Journal) -> None:
     """Shows what is sealed; an epoch that is open is left to the stream, which can read it."""
     publication.recover()
     last = journal.last()

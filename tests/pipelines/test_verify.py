@@ -20,7 +20,7 @@ from consentry.schemas.manifest import Books, ConsentOutcomes, FieldTreatment, p
 from consentry.transforms.crypto.key_sets import ProofKeys, PublicKeys
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles.small_output import SCHEMA, rows, write_output
+from oracles.small_output import CARD, SCHEMA, rows, write_output
 
 Signing = tuple[ProofKeys, PublicKeys]
 
@@ -48,6 +48,15 @@ def test_an_untouched_output_holds_in_every_respect(out: Path, signing: Signing)
     document = report.as_json()
     assert document["ok"] is True
     assert set(document["checks"][0]) == {"check", "ok", "detail"}
+
+
+def test_what_was_found_in_the_texts_of_a_field_is_counted_beside_its_values(tmp_path: Path, signing: Signing) -> None:
+    found = FieldTreatment(action="keep", outcomes={"kept": 5, "found:EMAIL": 3, "vault_candidate": 2})
+    card = FieldTreatment(**{**CARD, "key_version": 1}, outcomes={"tokenized": 5})
+    sku = FieldTreatment(action="keep", outcomes={"kept": 4})
+    fields = {"order_id": found, "card": card, "items[].sku": sku}
+    write_output(str(tmp_path / "out"), signing[0], fields=fields)
+    assert verify_output(str(tmp_path / "out"), signing[1]).ok
 
 
 def test_only_a_trusted_key_is_believed(out: Path, signing: Signing, strangers: Signing) -> None:

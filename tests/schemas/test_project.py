@@ -106,7 +106,7 @@ def test_actors_are_optional(read):
             "tenant: shop",
             "tenant: shop\nroot: /",
             "consentry.yaml:2: root: unknown key; write one of: access_log, actors, checkpoints, data_keys, detectors, "
-            "kek, keyring, ledger, outputs, policy, tenant, trust, vault",
+            "erasures, kek, keyring, ledger, outputs, policy, tenant, trust, vault",
         ),
         (
             "[support_agent]",

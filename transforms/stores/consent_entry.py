@@ -2,7 +2,8 @@
 
 Layout, integers big endian: effective at (int64), recorded at (int64), decision (uint8: 0 withdrawn, 1 granted,
 2 erased), length of the purpose (uint16), event id (16 bytes), subject reference (16 bytes), purpose (UTF-8, empty
-for an erasure), sealed source and evidence (to the tag; empty where the subject has no key), tag (16 bytes).
+for an erasure), sealed source, evidence and id of the subject (to the tag; empty where they have no key), tag
+(16 bytes).
 
 The tag is AES-CMAC (SP 800-38B) of the position (int64) ‖ all before the tag, under a key of the vault set: who can
 write the store, but has no keys, cannot make or change an entry, nor put it elsewhere.
@@ -43,7 +44,7 @@ class ConsentEntry:
         decision: ``WITHDRAWN``, ``GRANTED`` or ``ERASED``.
         effective_at: Microseconds UTC.
         recorded_at: Microseconds UTC.
-        sealed: Envelope of source and evidence.
+        sealed: Envelope of a JSON list: source, evidence or null, subject id.
     """
 
     event_id: bytes

@@ -1,8 +1,9 @@
 """The consent ledger: what customers said, append-only, hash-chained and pseudonymous.
 
-An entry holds a keyed subject reference; source and evidence are sealed under the subject's data key, so that erasing
-a subject makes them noise while the chain over the stored form stays whole. Entries are read and their links checked
-once in a process; from then on the ledger answers from columns in memory and reads only what is new.
+An entry holds a keyed subject reference; source, evidence and the subject's id are sealed under the subject's data
+key, so that erasing a subject makes them noise while the chain over the stored form stays whole. Entries are read and
+their links checked once in a process; from then on the ledger answers from columns in memory and reads only what is
+new.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import NamedTuple, Protocol
 import pyarrow as pa
 
 from ...schemas.consent import ConsentEvent, Decision
-from ...schemas.errors import InputError, StoreError
+from ...schemas.errors import InputError, IntegrityError, StoreError
 from ..crypto.cmac_columns import ColumnCmac
 from ..crypto.envelope import associated_data, open_sealed, seal
 from ..crypto.key_sets import VaultKeys
@@ -32,7 +33,7 @@ from .data_keys import DataKeys
 from .hash_chain import START, Verified, broken_chain, links
 from .open_tables import open_ledger_table
 
-__all__ = ["Appended", "ConsentLedger", "LedgerTable", "StoredEntry", "open_ledger"]
+__all__ = ["Appended", "ConsentLedger", "KnownSubjects", "LedgerTable", "StoredEntry", "open_ledger"]
 
 STORE = "ledger"
 CHUNK = 20_000
@@ -54,6 +55,24 @@ class Appended:
 
     added: int
     known: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class KnownSubjects:
+    """Whom the ledger has events of.
+
+    Attributes:
+        references: 16 bytes each, of the living.
+        ids: As their events wrote them, in the same order.
+        erased: References of the erased, whose ids nobody can read.
+    """
+
+    references: tuple[bytes, ...]
+    ids: tuple[str, ...]
+    erased: frozenset[bytes]
+
+    def __repr__(self) -> str:
+        return f"<KnownSubjects: {len(self.ids)} living, {len(self.erased)} erased; ids hidden>"
 
 
 class StoredEntry(NamedTuple):
@@ -111,7 +130,7 @@ class ConsentLedger:
     Args:
         table: Where entries are.
         keys: The reference key, and the key of event ids.
-        data_keys: The subjects' keys, under which source and evidence are sealed.
+        data_keys: The subjects' keys, under which source, evidence and id are sealed.
     """
 
     def __init__(self, table: LedgerTable, keys: VaultKeys, data_keys: DataKeys) -> None:
@@ -224,6 +243,38 @@ class ConsentLedger:
         key = self._data_keys.keys_for([reference], create=False).get(reference)
         return [self._event(subject, entry, key) for entry in entries if entry.decision != ERASED]
 
+    def known_subjects(self) -> KnownSubjects:
+        """Returns whom the ledger has events of, with the ids of the living opened; memory grows with their number.
+
+        Raises:
+            IntegrityError: An entry or a sealed part was changed.
+        """
+        ids: dict[bytes, str] = {}
+        erased: set[bytes] = set()
+        count, head = 0, START
+        with self._lock:
+            for rows in self._table.after(0):
+                count, head = self._checked(rows, count, head)
+                entries = [ConsentEntry.parse(packed) for _, packed, _ in rows if packed is not None]
+                erased |= {entry.subject for entry in entries if entry.decision == ERASED}
+                ids |= self._ids_in(entry for entry in entries if entry.sealed and entry.subject not in ids)
+        living = {reference: subject for reference, subject in ids.items() if reference not in erased}
+        return KnownSubjects(references=tuple(living), ids=tuple(living.values()), erased=frozenset(erased))
+
+    def _ids_in(self, entries: Iterable[ConsentEntry]) -> dict[bytes, str]:
+        """Returns the ids of subjects by reference, each from one of the entries; none of those without a key."""
+        one: dict[bytes, ConsentEntry] = {}
+        for entry in entries:
+            one.setdefault(entry.subject, entry)
+        keys = self._data_keys.keys_for(list(one), create=False)
+        found = {
+            reference: self._opened(entry, keys[reference])[2] for reference, entry in one.items() if reference in keys
+        }
+        references = subject_references(pa.array(found.values(), pa.string()), self._reference_key).to_pylist()
+        if references != list(found):
+            raise IntegrityError("ledger: a consent event names another subject than it is of; restore the ledger")
+        return found
+
     def verify(self) -> Verified:
         """Recomputes the whole chain.
 
@@ -335,8 +386,8 @@ class ConsentLedger:
     def _entry(
         self, event: ConsentEvent, event_id: bytes, reference: bytes, key: bytes | None, now: int
     ) -> ConsentEntry:
-        # Without a key the subject is erased, and source and evidence are not kept at all.
-        told = b"" if key is None else _encoded([event.source, event.evidence]).encode()
+        # Without a key the subject is erased, and source, evidence and id are not kept at all.
+        told = b"" if key is None else _encoded([event.source, event.evidence, event.subject]).encode()
         return ConsentEntry(
             event_id=event_id,
             subject=reference,
@@ -354,10 +405,15 @@ class ConsentLedger:
     def _bound(self, event_id: bytes) -> bytes:
         return self._bound_to + event_id
 
+    def _opened(self, entry: ConsentEntry, key: bytes) -> list[str]:
+        """Returns source, evidence (or None) and subject id of an entry."""
+        opened: list[str] = json.loads(open_sealed(key, entry.sealed, self._bound(entry.event_id)))
+        return opened
+
     def _event(self, subject: str, entry: ConsentEntry, key: bytes | None) -> ConsentEvent:
         source, evidence = "[erased]", None
         if key is not None and entry.sealed:
-            source, evidence = json.loads(open_sealed(key, entry.sealed, self._bound(entry.event_id)))
+            source, evidence, _ = self._opened(entry, key)
         return ConsentEvent(
             subject=subject,
             purpose=entry.purpose,

@@ -33,6 +33,7 @@ APPLICATION_IDS = {
     "journal": 0x436F4A31,
     "received": 0x436F5231,
     "outputs": 0x436F4F31,
+    "erasures": 0x436F4531,
 }
 
 

@@ -420,9 +420,9 @@ def test_sealed_parts_cannot_be_exchanged_among_the_events_of_one_subject(place:
     ledger = place.ledger()
     ledger.append([event_of(Said("ana", "support", "granted", n, f"form-{n}"), evidence="e") for n in (1, 2)], now=1)
     (one,), (two,) = place.rows("ledger", "SELECT entry FROM entries ORDER BY position")
-    # Head of 51 bytes and purpose, sealed source and evidence, tag of 16 bytes.
+    # Head of 51 bytes and purpose, sealed source, evidence and id, tag of 16 bytes.
     start, end = 51 + len("support"), len(one) - 16
-    assert end - start == 28 + len('["form-1", "e"]') and one[start:end] != two[start:end]
+    assert end - start == 28 + len('["form-1", "e", "ana"]') and one[start:end] != two[start:end]
     rewritten(place, [one[:start] + two[start:end] + one[end:], two[:start] + one[start:end] + two[end:]])
     refused(place, 1)
     with pytest.raises(IntegrityError):

@@ -1,0 +1,171 @@
+"""The journal of erasures: how far each is, the marks of the erased, and what a legal obligation holds back, sealed.
+
+It names nobody. An erasure that was interrupted goes on from the state that stands here; a state is written only when
+all of it is done and on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from .sqlite_database import sqlite_path
+
+__all__ = ["ErasureCase", "ErasureJournal", "ErasureState", "ErasureTable", "HeldBack", "open_erasures"]
+
+STORE = "erasures"
+
+
+class ErasureState(StrEnum):
+    """How far an erasure is; each state stands for what is done, in this order."""
+
+    REQUESTED = "requested"
+    FROZEN = "frozen"
+    SHREDDED = "shredded"
+    REDACTED = "redacted"
+    VERIFIED = "verified"
+    CERTIFIED = "certified"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureCase:
+    """One erasure.
+
+    Attributes:
+        id: Of the case.
+        subject: 16 bytes, keyed reference.
+        state: How far it is.
+        requested_at: Microseconds UTC.
+        account: What was asked and what came of it so far: JSON, nothing that names a person.
+        certificate: Its text, once there is one.
+    """
+
+    id: str
+    subject: bytes
+    state: ErasureState
+    requested_at: int
+    account: Mapping[str, Any] = field(default_factory=dict)
+    certificate: str | None = None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs that were named."""
+        return tuple(self.account.get("outputs", ()))
+
+    def has_reached(self, state: ErasureState) -> bool:
+        """Whether a state is done."""
+        order = list(ErasureState)
+        return order.index(self.state) >= order.index(state)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBack:
+    """Values of one token domain that a legal obligation keeps, sealed under a key of their own.
+
+    Attributes:
+        domain: Token domain.
+        until: Microseconds UTC, when their key is destroyed.
+        sealed: Envelope.
+    """
+
+    domain: str
+    until: int
+    sealed: bytes
+
+
+class ErasureTable(Protocol):
+    """Where erasures are; what a backend implements."""
+
+    def close(self) -> None:
+        """Closes the connection."""
+        ...
+
+    def case_of(self, subject: bytes) -> ErasureCase | None:
+        """Returns the erasure of a subject."""
+        ...
+
+    def cases(self) -> list[ErasureCase]:
+        """Returns all erasures, the oldest first."""
+        ...
+
+    def put(self, case: ErasureCase, marks: Collection[bytes], held: Sequence[HeldBack] | None) -> None:
+        """Writes a case, adds marks of its subject, and puts what is held back in the place of what was."""
+        ...
+
+    def marks(self) -> dict[bytes, set[bytes]]:
+        """Returns all marks by subject."""
+        ...
+
+    def held(self, subject: bytes) -> list[HeldBack]:
+        """Returns what is held back of a subject."""
+        ...
+
+
+class ErasureJournal:
+    """The erasures of a tenant.
+
+    Args:
+        table: Where they are.
+    """
+
+    def __init__(self, table: ErasureTable) -> None:
+        self._table = table
+
+    def close(self) -> None:
+        """Closes the store."""
+        self._table.close()
+
+    def case_of(self, subject: bytes) -> ErasureCase | None:
+        """Returns the erasure of a subject; None where there is none."""
+        return self._table.case_of(subject)
+
+    def cases(self) -> list[ErasureCase]:
+        """Returns all erasures, the oldest first."""
+        return self._table.cases()
+
+    def put(
+        self, case: ErasureCase, *, marks: Collection[bytes] = (), held: Sequence[HeldBack] | None = None
+    ) -> ErasureCase:
+        """Writes a case and what belongs to it, all or nothing, and returns it.
+
+        Args:
+            case: New, or a later state of one that is there.
+            marks: Of its subject, added to those that are there.
+            held: What is held back from now on; None: what was.
+        """
+        self._table.put(case, marks, held)
+        return case
+
+    def marks(self) -> dict[bytes, set[bytes]]:
+        """Returns all marks by subject; one without marks has an empty set."""
+        return self._table.marks()
+
+    def held(self, subject: bytes) -> list[HeldBack]:
+        """Returns what is held back of a subject."""
+        return self._table.held(subject)
+
+
+def account_text(account: Mapping[str, Any]) -> str:
+    """Returns an account as it is stored."""
+    return json.dumps(account, sort_keys=True)
+
+
+def open_erasures(uri: str, *, create: bool = False) -> ErasureJournal:
+    """Returns the journal of a project.
+
+    Args:
+        uri: ``sqlite:FILE``.
+        create: Whether a missing store is made.
+
+    Raises:
+        StoreError: The store is missing, damaged or locked.
+        ConfigError: The URI names no store of this version.
+    """
+    from .sqlite_erasures import SqliteErasureTable
+
+    path: Path = sqlite_path(uri, store=STORE)
+    return ErasureJournal(SqliteErasureTable(path, create=create))
