@@ -20,14 +20,15 @@ from ..schemas.manifest import Manifest
 from ..schemas.policy import Policy
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
-from ..transforms.crypto.key_sets import TokenKeys
+from ..transforms.crypto.key_sets import ProofKeys, TokenKeys
 from ..transforms.retokenization import MovingTokens, retokenize_batch, retokenized_schema
 from ..transforms.tally import Tally
 from .desk import Stores, check_stores, distribution_rules, open_stores
 from .keyring_files import open_proof_keys, open_token_keys
 from .known_outputs import KnownOutput, KnownOutputs, open_known_outputs
-from .output_rewrite import rewrite_output
+from .output_rewrite import MakeRewriting, rewrite_output
 from .output_versions import domains_in, is_as_found, known_output
+from .streams.output import is_stream_output
 
 __all__ = ["Retokenized", "retokenize_output"]
 
@@ -63,7 +64,7 @@ def retokenize_output(
 
     Args:
         project: Names policy, keys and stores; needs the ``token``, ``vault`` and ``proof`` key sets.
-        out: An output of ``protect``.
+        out: An output of ``protect``, or of a stream that is stopped, which goes on under the new version.
         version: Of the ``token`` key set.
         keep_entries: Whether the vault keeps the entries of old tokens in any case: for copies of the output that the
             project does not know of.
@@ -82,13 +83,11 @@ def retokenize_output(
     check_stores(project)
     with open_stores(project) as stores, closing(open_known_outputs(project)) as known:
         vault = _VaultMove(stores, policy, token_keys, new, clock)
-        rewritings: list[_Rewriting] = []
 
         def rewriting_of(manifest: Manifest) -> _Rewriting:
-            rewritings.append(_Rewriting(manifest, policy, token_keys, vault, new))
-            return rewritings[0]
+            return _Rewriting(manifest, policy, token_keys, vault, new)
 
-        manifest = rewrite_output(project, out, rewriting_of, keys=keys, clock=clock)
+        manifest = _rewritten(project, out, rewriting_of, keys, stores, new, clock)
         known.note(known_output(manifest, policy, out, noted_at=clock()))
         waiting = _waiting(known, new)
         if not keep_entries:
@@ -102,11 +101,31 @@ def retokenize_output(
     )
 
 
+def _rewritten(
+    project: Project,
+    out: str,
+    make: MakeRewriting,
+    keys: ProofKeys,
+    stores: Stores,
+    version: int,
+    clock: Callable[[], int],
+) -> Manifest:
+    if not is_stream_output(out):
+        return rewrite_output(project, out, make, keys=keys, clock=clock)
+    from .streams.stream_rewrite import rewrite_stream_output
+
+    position = stores.ledger.position()
+    return rewrite_stream_output(
+        project, out, make, keys=keys, now=clock(), ledger_position=position, key_version=version, clock=clock
+    )
+
+
 class _Rewriting:
     """What becomes of the rows of the output; see ``output_rewrite.Rewriting``."""
 
     def __init__(self, manifest: Manifest, policy: Policy, keys: TokenKeys, vault: _VaultMove, version: int) -> None:
         self._moving = MovingTokens(policy, keys, version, as_found=is_as_found(policy, manifest.dataset))
+        self._manifest = manifest
         self._policy = policy
         self._version = version
         self._vault = vault
@@ -123,9 +142,11 @@ class _Rewriting:
     def tally(self) -> Tally:
         return Tally()
 
-    def told(self, manifest: Manifest) -> Manifest:
+    def before_shown(self) -> None:
         """Has the vault ready for the new tokens before anybody sees them."""
-        self._vault.copy_all(domains_in(manifest, self._policy))
+        self._vault.copy_all(domains_in(self._manifest, self._policy))
+
+    def told(self, manifest: Manifest) -> Manifest:
         fields = {
             path: each if each.key_version is None else each.model_copy(update={"key_version": self._version})
             for path, each in manifest.fields.items()

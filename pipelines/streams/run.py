@@ -23,7 +23,7 @@ from ..known_outputs import KnownOutput, note_output, place_of
 from ..manifest_file import key_versions_of
 from ..outcome import READ, READ_BYTES
 from .epoch_sizes import EpochSizes
-from .journal import Journal, open_journal
+from .journal import KEY_VERSION, Journal, open_journal
 from .message_source import MessageTopic
 from .output import open_stream_output
 from .record_sink import RecordSink
@@ -117,7 +117,7 @@ def run_stream(
     ):
         started_at = clock()
         config = settle_stage(project, policy, options.dataset, now=started_at, started_at=started_at)
-        config = replace(config, key_version=journal.settle("key_version", config.key_version))
+        config = replace(config, key_version=journal.settle(KEY_VERSION, config.key_version))
         fresh = StreamState.of(key_versions_of(config), started_at)
         state = settled_state(journal, project, policy, options.dataset, source.name, fresh, begins=True)
         note_output(project, _known(config, state, options.out, started_at))

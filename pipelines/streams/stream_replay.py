@@ -38,7 +38,7 @@ from ..publication import DEAD_LETTERS
 from ..sinks import Receipt
 from .dated_files import DatedFiles
 from .epochs import EpochState
-from .journal import Journal, Replay, open_journal
+from .journal import KEY_VERSION, Journal, Replay, open_journal
 from .output import StreamOutput, is_stream_output, open_stream_output
 from .run import settled_state
 from .stream_manifest import PURGED, StreamState
@@ -94,7 +94,7 @@ def settled_stream(
         raise ConfigError(f"{out}: its stream never began, so there is nothing to replay; start the stream")
     policy = read_policy(project.policy)
     config = settle_stage(project, policy, dataset, now=now, started_at=started_at)
-    config = replace(config, key_version=journal.settle("key_version", config.key_version))
+    config = replace(config, key_version=journal.settle(KEY_VERSION, config.key_version))
     fresh = StreamState.of(key_versions_of(config), started_at)
     return config, settled_state(journal, project, policy, dataset, source, fresh, begins=False)
 

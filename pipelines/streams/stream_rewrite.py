@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from ...schemas.errors import IntegrityError
+from ...schemas.errors import IntegrityError, OutputError
 from ...schemas.manifest import Manifest
 from ...schemas.project import Project
 from ...transforms.crypto.key_sets import ProofKeys
@@ -19,6 +20,7 @@ from ..manifest_file import balanced_books
 from ..outcome import Outcome
 from ..output_rewrite import MakeRewriting, rewrite_files, run_name
 from ..output_state import sound_output
+from .epochs import EpochState
 from .journal import Journal, Replay, open_journal
 from .output import StreamOutput, open_stream_output
 from .stream_publication import StreamPublication
@@ -35,11 +37,10 @@ def rewrite_stream_output(
     keys: ProofKeys,
     now: int,
     ledger_position: int,
+    key_version: int | None = None,
     clock: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> Manifest:
     """Rewrites the rows of a stream that is stopped, and returns the manifest; the old one where nothing changed.
-
-    ``Rewriting.told`` is not asked: the manifest of a stream is made of what its journal knows.
 
     Args:
         project: Names policy, keys and stores.
@@ -48,6 +49,7 @@ def rewrite_stream_output(
         keys: Sign the new manifest.
         now: Microseconds UTC, the instant of the rewriting's decisions.
         ledger_position: The last consent event that they know.
+        key_version: Of all tokens afterwards, also of those that the stream makes when it goes on; None: as before.
         clock: Microseconds UTC; for the manifest.
 
     Raises:
@@ -60,6 +62,8 @@ def rewrite_stream_output(
         config, state = settled_stream(journal, project, out, now, clock())
         publication = StreamPublication(config, state, journal=journal, output=output, keys=keys, clock=clock)
         finish_interrupted(publication, journal)
+        if key_version is not None:
+            _check_no_epoch_open(journal, out)
         found = sound_output(project, out)
         _check_known(found.manifest, journal, out)
         output.clear_staging()
@@ -71,7 +75,12 @@ def rewrite_stream_output(
         if files.gone:
             tally = merge((rewriting.tally(), Tally({("rows", "dropped"): files.dropped})))
             sealed = Replay(gone=tuple(file.path for file in files.gone), made=files.made)
-            _seal(journal, output, sealed, tally, now=now, ledger_position=ledger_position)
+            rewriting.before_shown()
+            decided = _Decided(now=now, ledger_position=ledger_position, key_version=key_version)
+            _seal(journal, output, sealed, tally, decided)
+            if key_version is not None:
+                config, state = settled_stream(journal, project, out, now, clock())
+                publication = StreamPublication(config, state, journal=journal, output=output, keys=keys, clock=clock)
             manifest = publication.show_replay(sealed)
         output.clear_staging()
         return manifest
@@ -87,11 +96,34 @@ def _check_known(manifest: Manifest, journal: Journal, out: str) -> None:
         )
 
 
-def _seal(
-    journal: Journal, output: StreamOutput, rewritten: Replay, tally: Tally, *, now: int, ledger_position: int
-) -> None:
+def _check_no_epoch_open(journal: Journal, out: str) -> None:
+    """Refuses where an epoch has begun: its tokens are to be of the version before."""
+    last = journal.last()
+    if last is not None and last[1] is EpochState.OPEN:
+        raise OutputError(
+            f"{out}: its stream was interrupted in an epoch, whose tokens are of the version before; start the stream, "
+            "stop it when it has caught up, and run this again"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """By what a rewriting decided: arguments of ``rewrite_stream_output``."""
+
+    now: int
+    ledger_position: int
+    key_version: int | None
+
+
+def _seal(journal: Journal, output: StreamOutput, rewritten: Replay, tally: Tally, decided: _Decided) -> None:
     before = journal.outcome()
     kept = [receipt for receipt in before.receipts if receipt.path not in rewritten.gone]
     balanced_books(Outcome(merge((before.tally, tally)), (*kept, *rewritten.made)))
     output.sync_staging()
-    journal.seal_replay(rewritten, tally, now=now, ledger_position=ledger_position)
+    journal.seal_replay(
+        rewritten,
+        tally,
+        now=decided.now,
+        ledger_position=decided.ledger_position,
+        key_version=decided.key_version,
+    )
