@@ -90,9 +90,12 @@ def run_protect(
         stores.data_keys.sweep(started_at)
         stores.vault.sweep(oldest_kept(policy, started_at))
         stores.vault.follow(stores.ledger, distribution_rules(policy), started_at)
-        config = settle_stage(project, policy, dataset, now=now, started_at=started_at)
+        config = settle_stage(project, policy, dataset, now=now, started_at=started_at, vault_keys=stores.keys)
         settled = _settled(run, config, sources, started_at)
-        outcome = _carried_out(pipeline, sources, settled, publication, progress, stop)
+        stage = SharedStage(config)
+        lent = stage.lend(stores.keys)  # workers that are threads of this process use them, too
+        outcome = _carried_out(pipeline, sources, settled, stage, publication, progress, stop)
+        del lent
         books = balanced_books(outcome)
         # The vault follows the ledger before every publication: a withdrawal during the run counts.
         purged = stores.vault.follow(stores.ledger, distribution_rules(policy), clock())
@@ -125,6 +128,7 @@ def _carried_out(
     pipeline: beam.Pipeline,
     sources: Sources,
     run: SettledRun,
+    stage: SharedStage,
     publication: Publication,
     progress: Progress | None,
     stop: threading.Event | None,
@@ -135,7 +139,7 @@ def _carried_out(
         sources.splits,
         schema=sources.schema,
         written=run.plan.schema,
-        stage=SharedStage(run.config),
+        stage=stage,
         place=publication.place,
         notes=publication.notes,
         run=run.id,

@@ -7,9 +7,10 @@ from pathlib import Path
 from ..schemas.errors import ConfigError, KeyringError
 from ..schemas.project import Project
 from ..transforms.crypto.kek import Kek
-from ..transforms.crypto.kek_local import create_key_file, open_kek
+from ..transforms.crypto.kek_local import create_key_file
 from ..transforms.crypto.key_sets import ProofKeys, TokenKeys, VaultKeys
 from ..transforms.crypto.keyring import Keyring, KeySet
+from ..transforms.crypto.open_kek import open_kek
 
 __all__ = [
     "create_keys",

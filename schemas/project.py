@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, PrivateAttr, field_validator
 
 from .info_types import Name, Written
+from .kek_uris import kek_slip
 from .policy_checks import Finding
 from .policy_file import read_document
 
@@ -16,7 +17,6 @@ __all__ = ["KeySetName", "Project", "read_project"]
 
 KeySetName = Literal["token", "vault", "proof"]
 KEY_SETS: tuple[KeySetName, ...] = ("token", "vault", "proof")
-KEK_SCHEMES = ("file", "passphrase", "gcp-kms")
 STORE_SCHEMES = ("sqlite", "postgresql")
 
 
@@ -79,9 +79,9 @@ def _check(project: Project) -> Iterable[Finding]:
 
 def _schemes(project: Project) -> Iterator[Finding]:
     for key_set, uri in project.kek.items():
-        if uri.partition(":")[0] not in KEK_SCHEMES or not uri.partition(":")[2]:
-            hint = "write file:PATH, passphrase:env:NAME or gcp-kms://projects/…/cryptoKeys/…"
-            yield Finding(("kek", key_set), "unknown kind of key-encryption key", hint)
+        slip = kek_slip(uri)
+        if slip is not None:
+            yield Finding(("kek", key_set), slip.problem, slip.hint)
     for name in ("vault", "data_keys", "ledger", "access_log"):
         uri = getattr(project, name)
         if uri.partition(":")[0] not in STORE_SCHEMES or not uri.partition(":")[2]:

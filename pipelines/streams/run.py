@@ -16,7 +16,7 @@ from ...schemas.project import Project
 from ...transforms.protection_plan import dataset_of, field_rules
 from ...transforms.stage import settle_stage
 from ..desk import check_stores, oldest_kept
-from ..keyring_files import open_proof_keys
+from ..keyring_files import open_proof_keys, open_vault_keys
 from ..manifest_file import key_versions_of
 from ..outcome import READ, READ_BYTES
 from .epoch_sizes import EpochSizes
@@ -109,7 +109,10 @@ def run_stream(
     check_stores(project)
     with open_stream_output(options.out) as output, open_journal(output.journal) as journal:
         started_at = clock()
-        config = settle_stage(project, policy, options.dataset, now=started_at, started_at=started_at)
+        vault_keys = open_vault_keys(project)
+        config = settle_stage(
+            project, policy, options.dataset, now=started_at, started_at=started_at, vault_keys=vault_keys
+        )
         config = replace(config, key_version=journal.settle("key_version", config.key_version))
         fresh = StreamState.of(key_versions_of(config), started_at)
         state = settled_state(journal, project, policy, options.dataset, source.name, fresh, begins=True)
@@ -121,6 +124,7 @@ def run_stream(
             journal=journal,
             output=output,
             keys=keys,
+            vault_keys=vault_keys,
             clock=clock,
             sink=sink,
         )

@@ -283,7 +283,9 @@ class Keyring:
         try:
             secrets = _unpacked(key_set, stored, kek.unwrap(stored.wrapped, bound))
         except KekError as error:
-            raise KekError(f"keyring: key set {key_set.value!r}: {error}") from None
+            raise type(error)(
+                f"keyring: key set {key_set.value!r}: {error}", reason=error.reason, exit_code=error.exit_code
+            ) from None
         except (IntegrityError, ValueError):
             raise IntegrityError(
                 f"keyring: key set {key_set.value!r} was changed; restore the keyring from a backup", exit_code=2
