@@ -111,14 +111,18 @@ def check_stores(project: Project, names: Iterable[str] = STORES) -> None:
         raise StoreMissingError("\n".join(missing))
 
 
-def create_stores(project: Project) -> None:
+def create_stores(project: Project, vault_keys: VaultKeys | None = None) -> None:
     """Creates the stores that the project names and that do not exist yet, empty and ready.
+
+    Args:
+        project: Names them.
+        vault_keys: Already unlocked.
 
     Raises:
         StoreError: A store cannot be created.
         KekError: The vault key set cannot be unwrapped.
     """
-    with open_stores(project, create=True), closing(open_access_log(project.access_log, create=True)):
+    with open_stores(project, vault_keys, create=True), closing(open_access_log(project.access_log, create=True)):
         pass
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..schemas.errors import ConfigError, KeyringError
@@ -14,6 +15,7 @@ from ..transforms.crypto.open_kek import open_kek
 
 __all__ = [
     "create_keys",
+    "create_missing_key_files",
     "open_keyring",
     "open_project_kek",
     "open_proof_keys",
@@ -25,12 +27,17 @@ __all__ = [
 FILE_SCHEME = "file:"
 
 
-def create_keys(project: Project, *, now: int) -> None:
+def create_keys(project: Project, *, now: int) -> VaultKeys:
     """Writes the key files that are named but missing, the keyring, and the trust file with its public keys.
+
+    The keyring is written only when the set ``vault`` has been opened again: no store works without it.
 
     Args:
         project: Names all the files; its keyring must not exist.
         now: Microseconds UTC, the keys' creation time.
+
+    Returns:
+        The vault keys, for the stores that are made next.
 
     Raises:
         KeyringError: The keyring or trust file exists, or cannot be written.
@@ -40,15 +47,26 @@ def create_keys(project: Project, *, now: int) -> None:
         if path.exists():
             raise KeyringError(f"{path}: exists, and keys are never overwritten; name another path")
     uris = {key_set: _kek_uri(project, key_set) for key_set in KeySet}
-    for uri in set(uris.values()):
-        path = project.root / uri.removeprefix(FILE_SCHEME)
-        if uri.startswith(FILE_SCHEME) and not path.exists():
-            create_key_file(path)
+    create_missing_key_files(project, uris.values())
     opened = {uri: open_kek(uri, project.root) for uri in set(uris.values())}
     keks = {key_set: opened[uri] for key_set, uri in uris.items()}
     keyring = Keyring.create(project.tenant, keks, now=now)
+    vault_keys = keyring.unlock_vault(keks[KeySet.VAULT])
     keyring.save(project.keyring)
     _write_trust(project.trust, keyring)
+    return vault_keys
+
+
+def create_missing_key_files(project: Project, uris: Iterable[str]) -> None:
+    """Writes the key files among ``uris`` that do not exist.
+
+    Raises:
+        KekError: One cannot be written.
+    """
+    for uri in sorted(set(uris)):
+        path = project.root / uri.removeprefix(FILE_SCHEME)
+        if uri.startswith(FILE_SCHEME) and not path.exists():
+            create_key_file(path)
 
 
 def open_keyring(project: Project) -> Keyring:

@@ -7,6 +7,7 @@ are verified and sent as the service's reference says, and refusals have its cod
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections import Counter
@@ -27,6 +28,8 @@ __all__ = ["CloudKms", "Fault", "cloud_kms"]
 SERVICE = "google.cloud.kms.v1.KeyManagementService"
 LIMIT = 65_536
 NONCE = 12
+PROJECT = "projects/tea-shop/"
+BY_NUMBER = re.compile(r"^projects/[0-9]+/")
 NOTHING = grpc.StatusCode.OK
 
 
@@ -103,7 +106,7 @@ class CloudKms:
 
     def add_key(self, name: str) -> str:
         """Makes a key in a ring of tests, and returns its URI."""
-        resource = f"projects/tea-shop/locations/europe-west3/keyRings/consentry/cryptoKeys/{name}"
+        resource = f"{PROJECT}locations/europe-west3/keyRings/consentry/cryptoKeys/{name}"
         self.keys[resource] = Key()
         return f"gcp-kms://{resource}"
 
@@ -185,7 +188,7 @@ class CloudKms:
         ciphertext = key.primary.to_bytes(4, "big") + nonce + sealed
         self.plaintexts.add(bytes(asked.plaintext))
         return kms_v1.EncryptResponse(
-            name=f"{asked.name}-2/cryptoKeyVersions/1" if garble == "name" else version,
+            name=f"{asked.name}-2/cryptoKeyVersions/1" if garble == "name" else BY_NUMBER.sub(PROJECT, version),
             ciphertext=_flipped(ciphertext) if garble == "answer" else ciphertext,
             ciphertext_crc32c=google_crc32c.value(ciphertext),
             verified_plaintext_crc32c=asked.plaintext_crc32c is not None and garble != "flags",

@@ -231,6 +231,10 @@ class Keyring:
         """
         return self._with(key_set, self.sets[key_set].versions, self._unwrapped(key_set, kek), new_kek)
 
+    def check(self, key_set: KeySet, kek: Kek) -> None:
+        """Returns if ``kek`` opens the set; errors as ``unlock_token``."""
+        self._unwrapped(key_set, kek)
+
     def unlock_token(self, kek: Kek) -> TokenKeys:
         """Returns the token keys.
 

@@ -74,7 +74,7 @@ class KmsKey:
                 answer.verified_plaintext_crc32c
                 and answer.verified_additional_authenticated_data_crc32c
                 and answer.ciphertext_crc32c == _crc32c(ciphertext)
-                and answer.name.startswith(f"{self.name}/cryptoKeyVersions/")
+                and _within_project(answer.name).startswith(f"{_within_project(self.name)}/cryptoKeyVersions/")
             ):
                 raise _GarbledError
             return ciphertext
@@ -137,7 +137,7 @@ class KmsKey:
     def _refusal(self, method: str, error: Exception) -> PrivacyError:
         """Returns what to tell of an error, without the server's own words, which nobody vouches for."""
         from google.api_core import exceptions
-        from google.auth.exceptions import DefaultCredentialsError
+        from google.auth.exceptions import GoogleAuthError
 
         key, verb = self.name, method.lower()
         last = error.cause if isinstance(error, exceptions.RetryError) and error.cause is not None else error
@@ -148,7 +148,7 @@ class KmsKey:
                     f"{key}: who asks may not {verb} with this key; ask for the permission {right} on it "
                     f"(role roles/cloudkms.cryptoKey{method}er), and check that the key and its project exist"
                 )
-            case exceptions.Unauthenticated() | DefaultCredentialsError():
+            case exceptions.Unauthenticated() | GoogleAuthError() if not _is_transient(last):
                 return KekError(
                     f"{key}: this machine has no credentials that Google accepts; run `gcloud auth "
                     "application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
@@ -180,6 +180,11 @@ class KmsKey:
 
 class _GarbledError(Exception):
     """What was sent or received is not what the other side received or sent."""
+
+
+def _within_project(name: str) -> str:
+    """The name of a key or version without its project, which the service may call by id where we say its number."""
+    return name.partition("/locations/")[2]
 
 
 def _told(attempt: Callable[[], T]) -> T:
