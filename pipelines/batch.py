@@ -92,10 +92,13 @@ def run_protect(
     with open_publication(out, run=run, replace=replace) as publication, open_stores(project) as stores:
         sweep_expired(stores.data_keys, stores.vault, policy, started_at)
         stores.vault.follow(stores.ledger, distribution_rules(policy), started_at)
-        config = settle_stage(project, policy, dataset, now=now, started_at=started_at)
+        config = settle_stage(project, policy, dataset, now=now, started_at=started_at, vault_keys=stores.keys)
         settled = _settled(run, config, sources, started_at)
+        stage = SharedStage(config)
         with noted_run(project, _known(settled, out)):
-            outcome = _carried_out(pipeline, sources, settled, publication, progress, stop)
+            lent = stage.lend(stores.keys)  # workers that are threads of this process use them, too
+            outcome = _carried_out(pipeline, sources, settled, stage, publication, progress, stop)
+            del lent
             books = balanced_books(outcome)
             # The vault follows the ledger before every publication: a withdrawal during the run counts.
             purged = stores.vault.follow(stores.ledger, distribution_rules(policy), clock())
@@ -141,6 +144,7 @@ def _carried_out(
     pipeline: beam.Pipeline,
     sources: Sources,
     run: SettledRun,
+    stage: SharedStage,
     publication: Publication,
     progress: Progress | None,
     stop: threading.Event | None,
@@ -151,7 +155,7 @@ def _carried_out(
         sources.splits,
         schema=sources.schema,
         written=run.plan.schema,
-        stage=SharedStage(run.config),
+        stage=stage,
         place=publication.place,
         notes=publication.notes,
         run=run.id,

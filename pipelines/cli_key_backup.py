@@ -32,7 +32,7 @@ def backup(
     Do it after `keys create` and after every rotation, and try `keys restore`
     before you need it: without keyring or KEK every vaulted value is lost.
     """
-    from ..transforms.crypto.kek_local import open_kek
+    from ..transforms.crypto.open_kek import open_kek
     from .key_backup import back_up_keyring
 
     project = open_project(context, config)
@@ -59,7 +59,7 @@ def restore(
     has versions which the backup does not know, and a backup that is older than
     the stores.
     """
-    from ..transforms.crypto.kek_local import open_kek
+    from ..transforms.crypto.open_kek import open_kek
     from .key_backup import restore_keyring
 
     project = open_project(context, config)

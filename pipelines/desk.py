@@ -112,8 +112,12 @@ def check_stores(project: Project, names: Iterable[str] = STORES) -> None:
         raise StoreMissingError("\n".join(missing))
 
 
-def create_stores(project: Project) -> None:
+def create_stores(project: Project, vault_keys: VaultKeys | None = None) -> None:
     """Creates the stores that the project names and that do not exist yet, empty and ready.
+
+    Args:
+        project: Names them.
+        vault_keys: Already unlocked.
 
     Raises:
         StoreError: A store cannot be created.
@@ -122,7 +126,7 @@ def create_stores(project: Project) -> None:
     from .known_outputs import open_known_outputs
 
     with ExitStack() as opened:
-        opened.enter_context(open_stores(project, create=True))
+        opened.enter_context(open_stores(project, vault_keys, create=True))
         opened.enter_context(closing(open_access_log(project.access_log, create=True)))
         opened.enter_context(closing(open_known_outputs(project)))
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from ..schemas.errors import ConfigError, KeyringError
 from ..schemas.project import Project
 from ..transforms.crypto.kek import Kek
-from ..transforms.crypto.kek_local import create_key_file, open_kek
+from ..transforms.crypto.kek_local import create_key_file
 from ..transforms.crypto.key_sets import ProofKeys, TokenKeys, VaultKeys
 from ..transforms.crypto.keyring import Keyring, KeySet
+from ..transforms.crypto.open_kek import open_kek
 
 __all__ = [
     "alone_with_keyring",
@@ -32,12 +33,17 @@ __all__ = [
 FILE_SCHEME = "file:"
 
 
-def create_keys(project: Project, *, now: int) -> None:
+def create_keys(project: Project, *, now: int) -> VaultKeys:
     """Writes the key files that are named but missing, the keyring, and the trust file with its public keys.
+
+    The keyring is written only when the set ``vault`` has been opened again: no store works without it.
 
     Args:
         project: Names all the files; its keyring must not exist.
         now: Microseconds UTC, the keys' creation time.
+
+    Returns:
+        The vault keys, for the stores that are made next.
 
     Raises:
         KeyringError: The keyring or trust file exists, or cannot be written.
@@ -51,8 +57,10 @@ def create_keys(project: Project, *, now: int) -> None:
     opened = {uri: open_kek(uri, project.root) for uri in set(uris.values())}
     keks = {key_set: opened[uri] for key_set, uri in uris.items()}
     keyring = Keyring.create(project.tenant, keks, now=now)
+    vault_keys = keyring.unlock_vault(keks[KeySet.VAULT])
     keyring.save(project.keyring)
     write_trust(project.trust, keyring)
+    return vault_keys
 
 
 def create_missing_key_files(project: Project, uris: Iterable[str]) -> None:

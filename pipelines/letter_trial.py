@@ -20,6 +20,7 @@ from ..schemas.dead_letter import DEAD_LETTER_SCHEMA, DeadLetter
 from ..schemas.manifest import Manifest
 from ..schemas.record_columns import POSITION
 from ..transforms.consent_decision import decide_batch
+from ..transforms.crypto.key_sets import VaultKeys
 from ..transforms.dead_letters import Rejected
 from ..transforms.failures import guarded
 from ..transforms.protection import protect_batch
@@ -101,9 +102,14 @@ class RowTaker(Protocol):
 
 
 @contextmanager
-def opened_stage(config: StageConfig) -> Iterator[Stage]:
-    """Yields the open stage, with expired keys and values gone."""
-    stage = open_stage(config)
+def opened_stage(config: StageConfig, vault_keys: VaultKeys) -> Iterator[Stage]:
+    """Yields the open stage, with expired keys and values gone.
+
+    Args:
+        config: What the replay has settled on.
+        vault_keys: The project's.
+    """
+    stage = open_stage(config, vault_keys)
     stores = stage.stores
     with ExitStack() as opened:
         for store in (stores.data_keys, stores.ledger, stores.vault):

@@ -19,7 +19,7 @@ CONFIG = """\
 tenant: {tenant}
 policy: policy.yaml
 keyring: keyring.json
-kek: file:kek.key                  # or passphrase:env:CONSENTRY_PASSPHRASE
+kek: file:kek.key                  # or passphrase:env:CONSENTRY_PASSPHRASE, gcp-kms://projects/…/cryptoKeys/…
 vault: sqlite:vault.db             # sealed values
 data_keys: sqlite:data_keys.db     # the subjects' wrapped data keys: back them up apart, and for less time
 ledger: sqlite:ledger.db           # consent events
@@ -88,6 +88,5 @@ def _fill(folder: Path, tenant: str, now: int) -> tuple[str, ...]:
     (folder / "policy.yaml").write_text(template, encoding="utf-8")
     (folder / ".gitignore").write_text(IGNORED, encoding="utf-8")
     project: Project = read_project(folder / "consentry.yaml")
-    create_keys(project, now=now)
-    create_stores(project)
+    create_stores(project, create_keys(project, now=now))
     return tuple(sorted(path.name for path in folder.iterdir() if not path.name.endswith(("-wal", "-shm"))))

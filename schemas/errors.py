@@ -16,6 +16,7 @@ __all__ = [
     "InputError",
     "IntegrityError",
     "KekError",
+    "KekUnavailableError",
     "KeySizeError",
     "KeyringError",
     "NotReversibleError",
@@ -135,6 +136,13 @@ class KekError(PrivacyError):
 
     reason = "kek_refused"
     exit_code = WRONG_USE
+
+
+class KekUnavailableError(KekError):
+    """The service of a key-encryption key gave no usable answer in time; to try again later may help."""
+
+    reason = "kek_unavailable"
+    exit_code = RUN_FAILED
 
 
 class SecretError(PrivacyError):

@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from .errors import SecretError
 from .info_types import Duration, Name, Written
+from .kek_uris import kek_slip
 from .policy_checks import Finding
 from .policy_file import read_document
 from .store_uri import SQLITE, STORES, of_tenant, uri_problem, without_tenant
@@ -19,7 +20,6 @@ __all__ = ["CheckpointRule", "KeySetName", "Project", "read_project"]
 
 KeySetName = Literal["token", "vault", "proof"]
 KEY_SETS: tuple[KeySetName, ...] = ("token", "vault", "proof")
-KEK_SCHEMES = ("file", "passphrase", "gcp-kms")
 LOCAL = ("erasures", "outputs")
 """Stores that are files in any case: whoever erases, or begins a run, keeps them."""
 
@@ -112,9 +112,9 @@ def _check(project: Project) -> Iterable[Finding]:
 
 def _schemes(project: Project) -> Iterator[Finding]:
     for key_set, uri in project.kek.items():
-        if uri.partition(":")[0] not in KEK_SCHEMES or not uri.partition(":")[2]:
-            hint = "write file:PATH, passphrase:env:NAME or gcp-kms://projects/…/cryptoKeys/…"
-            yield Finding(("kek", key_set), "unknown kind of key-encryption key", hint)
+        slip = kek_slip(uri)
+        if slip is not None:
+            yield Finding(("kek", key_set), slip.problem, slip.hint)
     for name in STORES:
         uri = getattr(project, name)
         if (problem := uri_problem(uri)) is not None:

@@ -18,7 +18,7 @@ from ...transforms.protection_plan import dataset_of, field_rules
 from ...transforms.stage import StageConfig, settle_stage
 from ..checkpoints import Checkpoints
 from ..desk import check_stores
-from ..keyring_files import open_proof_keys
+from ..keyring_files import open_proof_keys, open_vault_keys
 from ..known_outputs import KnownOutput, note_output, place_of
 from ..manifest_file import key_versions_of
 from ..outcome import READ, READ_BYTES
@@ -116,7 +116,10 @@ def run_stream(
         Checkpoints(project, clock=clock) as checkpoints,
     ):
         started_at = clock()
-        config = settle_stage(project, policy, options.dataset, now=started_at, started_at=started_at)
+        vault_keys = open_vault_keys(project)
+        config = settle_stage(
+            project, policy, options.dataset, now=started_at, started_at=started_at, vault_keys=vault_keys
+        )
         config = replace(config, key_version=journal.settle(KEY_VERSION, config.key_version))
         fresh = StreamState.of(key_versions_of(config), started_at)
         state = settled_state(journal, project, policy, options.dataset, source.name, fresh, begins=True)
@@ -129,6 +132,7 @@ def run_stream(
             journal=journal,
             output=output,
             keys=keys,
+            vault_keys=vault_keys,
             clock=clock,
             sink=sink,
         )

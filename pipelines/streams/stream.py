@@ -18,7 +18,7 @@ import pyarrow as pa
 from ...schemas.dead_letter import DEAD_LETTER_SCHEMA
 from ...schemas.errors import RecordsGoneError, RunError
 from ...schemas.info_types import OnDrift
-from ...transforms.crypto.key_sets import ProofKeys
+from ...transforms.crypto.key_sets import ProofKeys, VaultKeys
 from ...transforms.failures import guarded
 from ...transforms.stage import SharedStage, Stage, StageConfig
 from ...transforms.tally import Tally, merge
@@ -76,6 +76,7 @@ class Stream:
         journal: Of the output.
         output: Locked.
         keys: Sign the manifest.
+        vault_keys: The project's.
         clock: Microseconds UTC.
         sink: Takes protected records besides the output; None: nobody does.
     """
@@ -90,10 +91,12 @@ class Stream:
         journal: Journal,
         output: StreamOutput,
         keys: ProofKeys,
+        vault_keys: VaultKeys,
         clock: Callable[[], int],
         sink: RecordSink | None = None,
     ) -> None:
         self._shared = SharedStage(config)
+        self._lent = self._shared.lend(vault_keys)
         self._stage: Stage = self._shared.open()
         self._source = source
         self._consents = consents

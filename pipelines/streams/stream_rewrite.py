@@ -16,6 +16,7 @@ from ...schemas.manifest import Manifest
 from ...schemas.project import Project
 from ...transforms.crypto.key_sets import ProofKeys
 from ...transforms.tally import Tally, merge
+from ..keyring_files import open_vault_keys
 from ..manifest_file import balanced_books
 from ..outcome import Outcome
 from ..output_rewrite import MakeRewriting, rewrite_files, run_name
@@ -59,7 +60,8 @@ def rewrite_stream_output(
         PrivacyError: The rewriting failed. What it had sealed is shown when it is run again, or when the stream starts.
     """
     with open_stream_output(out) as output, open_journal(output.journal) as journal:
-        config, state = settled_stream(journal, project, out, now, clock())
+        vault_keys = open_vault_keys(project)
+        config, state = settled_stream(journal, project, out, vault_keys, now, clock())
         publication = StreamPublication(config, state, journal=journal, output=output, keys=keys, clock=clock)
         finish_interrupted(publication, journal)
         if key_version is not None:
@@ -79,7 +81,7 @@ def rewrite_stream_output(
             decided = _Decided(now=now, ledger_position=ledger_position, key_version=key_version)
             _seal(journal, output, sealed, tally, decided)
             if key_version is not None:
-                config, state = settled_stream(journal, project, out, now, clock())
+                config, state = settled_stream(journal, project, out, vault_keys, now, clock())
                 publication = StreamPublication(config, state, journal=journal, output=output, keys=keys, clock=clock)
             manifest = publication.show_replay(sealed)
         output.clear_staging()

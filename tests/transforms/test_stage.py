@@ -19,8 +19,8 @@ from consentry.schemas.errors import ConfigError, KekError, KeyringError, Privac
 from consentry.schemas.policy_file import read_policy
 from consentry.schemas.project import Project, read_project
 from consentry.transforms import stage as stage_module
-from consentry.transforms.crypto.kek_local import open_kek
 from consentry.transforms.crypto.keyring import Keyring, KeySet
+from consentry.transforms.crypto.open_kek import open_kek
 from consentry.transforms.crypto.subject_references import subject_references
 from consentry.transforms.dead_letters import Rejected
 from consentry.transforms.stage import SharedStage, StageConfig, StageFn, open_stage, settle_stage
@@ -166,9 +166,9 @@ def test_an_open_stage_refuses_to_be_copied_and_shows_no_key(project: Project) -
 def test_all_threads_of_a_process_share_one_stage(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
 
-    def counted(config: StageConfig) -> Any:
+    def counted(config: StageConfig, *keys: Any) -> Any:
         opened.append(config)
-        return open_stores(config)
+        return open_stores(config, *keys)
 
     open_stores = stage_module._open_stores
     monkeypatch.setattr(stage_module, "_open_stores", counted)
