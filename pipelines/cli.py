@@ -25,6 +25,7 @@ from .cli_policy import policy_app
 from .cli_protect import protect
 from .cli_scan import scan
 from .cli_stream import stream_app
+from .cli_vault import vault_app
 from .cli_verify import verify
 from .console import notice
 from .interrupts import end_at_once, interrupt_in_silence
@@ -46,6 +47,7 @@ app.command()(init)
 app.add_typer(policy_app, name="policy")
 app.add_typer(keys_app, name="keys")
 app.add_typer(consent_app, name="consent")
+app.add_typer(vault_app, name="vault")
 app.command(context_settings={"ignore_unknown_options": True})(protect)
 app.add_typer(stream_app, name="stream")
 app.command()(verify)

@@ -28,7 +28,7 @@ USER = "owner"
 SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",
-    "max_connections": "120",
+    "max_connections": "200",
     "shared_buffers": "128MB",
     "max_wal_size": "4GB",
     "lc_messages": "C",

@@ -88,6 +88,14 @@ class AccessLogTable(Protocol):
         """Closes the connection."""
         ...
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        ...
+
+    def last(self) -> tuple[int, bytes] | None:
+        """Returns position and link of the last entry."""
+        ...
+
     def append(self, link: AppendLink) -> None:
         """Adds what ``link`` makes of position and link of the last entry, with no other writer between."""
         ...

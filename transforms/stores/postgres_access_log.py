@@ -35,11 +35,19 @@ class PostgresAccessLogTable:
         """Closes the connection."""
         self._database.close()
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        return self._database.size()
+
+    def last(self) -> tuple[int, bytes] | None:
+        """Returns position and link of the last entry."""
+        row = self._database.run(lambda connection: connection.execute(LAST, binary=True).fetchone())
+        return None if row is None else (row[0], row[1])
+
     def append(self, link: AppendLink) -> None:
         """Adds what ``link`` makes of position and link of the last entry, with no other writer between."""
         with self._database.writing() as connection:
-            last = connection.execute(LAST, binary=True).fetchone()
-            entries = link(*(last or (0, START)))
+            entries = link(*(self.last() or (0, START)))
             with connection.cursor() as cursor, cursor.copy(COPY) as copy:
                 copy.set_types(TYPES)
                 for entry in entries:

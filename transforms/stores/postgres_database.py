@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from ...schemas.errors import StoreError, StoreLostError
-from .postgres_connection import OPENING_SECONDS, RECONNECTING_SECONDS, Server, connect, failure, server_of
+from .postgres_connection import OPENING_SECONDS, RECONNECTING_SECONDS, Server, connect, server_of, told
 from .postgres_schema import check_version, lock_key, migrate, quoted, schema_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ SET lock_timeout = '{patience}ms';
 SET idle_in_transaction_session_timeout = '15min';
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+"""
+SIZE = """
+SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class
+WHERE relnamespace = quote_ident(%s)::regnamespace AND relkind = 'r'
 """
 
 
@@ -57,11 +61,6 @@ class PostgresDatabase:
         self._closed = False
         self._connection: Connection | None = None
         self._open(create=create)
-
-    @property
-    def schema(self) -> str:
-        """The name of the store's schema."""
-        return self._schema
 
     def close(self) -> None:
         """Closes the connection."""
@@ -94,11 +93,10 @@ class PostgresDatabase:
         with self._transaction("pg_advisory_xact_lock_shared") as connection:
             yield connection
 
-    def locked(self) -> StoreError:
-        """Returns the error that says that another program has the store."""
-        return StoreError(
-            f"{self._server.place}: the {self._store} is locked by another program; try again when it is done"
-        )
+    def size(self) -> int:
+        """Returns the bytes of the store's tables and indexes."""
+        (size,), *_ = self.run(lambda connection: connection.execute(SIZE, (self._schema,)).fetchall())
+        return int(size)
 
     @contextmanager
     def _transaction(self, lock: str) -> Iterator[Connection]:
@@ -190,14 +188,5 @@ class PostgresDatabase:
             self._connection.close()
             self._connection = None
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        import psycopg
-
-        try:
-            yield
-        except psycopg.Error as error:
-            told = failure(error, self._connection, self._server, self._store)
-        else:
-            return
-        raise told from None
+    def _told(self) -> AbstractContextManager[None]:
+        return told(self._server, self._store, self._connection)

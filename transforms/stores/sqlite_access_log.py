@@ -31,11 +31,23 @@ class SqliteAccessLogTable:
         """Closes the connection."""
         self._database.close()
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        return self._database.size()
+
+    def last(self) -> tuple[int, bytes] | None:
+        """Returns position and link of the last entry."""
+        with self._database.reading() as connection:
+            row: tuple[int, bytes] | None = connection.execute(
+                "SELECT position, chain FROM entries ORDER BY position DESC LIMIT 1"
+            ).fetchone()
+            return row
+
     def append(self, link: AppendLink) -> None:
         """Adds what ``link`` makes of position and link of the last entry, with no other writer between."""
         with self._database.writing() as connection:
-            last = connection.execute("SELECT position, chain FROM entries ORDER BY position DESC LIMIT 1").fetchone()
-            rows = [(entry.position, *astuple(entry.record), entry.chain) for entry in link(*(last or (0, START)))]
+            entries = link(*(self.last() or (0, START)))
+            rows = [(entry.position, *astuple(entry.record), entry.chain) for entry in entries]
             connection.executemany(
                 f"INSERT INTO entries (position, {COLUMNS}, chain) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
                 rows,

@@ -99,6 +99,10 @@ class VaultTable(Protocol):
         """Closes the connection."""
         ...
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        ...
+
     def writing(self) -> AbstractContextManager[object]:
         """A transaction with no other writer."""
         ...
