@@ -208,4 +208,7 @@ def _refused(error: psycopg.Error, server: Server, store: str) -> StoreError:
         return StoreMissingError(f"{place}: the server has no such database or user; name the right ones")
     if "certificate" in said or "SSL" in said:
         return StoreError(f"{place}: no secure connection can be made; see sslmode, sslrootcert and the server's key")
-    return StoreLostError(f"{place} cannot be reached; see that the server runs and lets this machine and user in")
+    return StoreError(
+        f"{place} cannot be reached; see that the server runs and lets this machine and user in",
+        reason="store_unreachable",
+    )

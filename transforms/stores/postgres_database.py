@@ -60,7 +60,9 @@ class PostgresDatabase:
         self._lock = threading.RLock()
         self._closed = False
         self._connection: Connection | None = None
-        self._open(create=create)
+        self._opened = False
+        self._create = create
+        self._persistently(lambda connection: None)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -141,9 +143,9 @@ class PostgresDatabase:
 
     def _persistently(self, work: Callable[[Connection], Result]) -> Result:
         for left in reversed(range(TRIES)):
-            if self._connection is None or self._connection.closed:
-                self._open()
             try:
+                if self._connection is None or self._connection.closed:
+                    self._open()
                 with self._told():
                     return work(self._usable())
             except StoreLostError:
@@ -159,22 +161,18 @@ class PostgresDatabase:
         assert self._connection is not None
         return self._connection
 
-    def _open(self, *, create: bool | None = None) -> None:
-        """Connects.
-
-        Args:
-            create: Whether a missing store is made; None: the store was open before.
-        """
+    def _open(self) -> None:
         if self._closed:
             raise StoreError(f"{self._server.place}: the {self._store} was closed; open it again")
-        patience = RECONNECTING_SECONDS if create is None else OPENING_SECONDS
+        patience = RECONNECTING_SECONDS if self._opened else OPENING_SECONDS
         self._connection = connect(self._server, store=self._store, patience=patience)
         try:
             with self._told():
-                self._prepare(self._connection, create=bool(create))
+                self._prepare(self._connection, create=self._create and not self._opened)
         except BaseException:
             self._give_up()
             raise
+        self._opened = True
 
     def _prepare(self, connection: Connection, *, create: bool) -> None:
         if create:

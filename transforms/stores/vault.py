@@ -240,14 +240,19 @@ class Vault:
         Args:
             oldest: By token domain, the earliest event time that is kept.
         """
-        with self._lock, self._table.writing():
+        with self._lock:
+            removed = _persistently(lambda: self._swept(oldest))
+        if removed:
+            self._table.forget_deleted()
+        return removed
+
+    def _swept(self, oldest: Mapping[str, int]) -> int:
+        with self._table.writing():
             removed = self._table.delete_older(oldest)
             applied = self._table.applied()
             if removed and applied is not None:
                 self._table.set_applied(applied._replace(purges=applied.purges + 1))
-        if removed:
-            self._table.forget_deleted()
-        return removed
+            return removed
 
     def write(
         self,
