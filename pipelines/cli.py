@@ -55,6 +55,7 @@ for command in (disable, enable, destroy, backup, restore):
     keys_app.command()(command)
 app.add_typer(keys_app, name="keys")
 app.add_typer(consent_app, name="consent")
+app.add_typer(vault_app, name="vault")
 app.command(context_settings={"ignore_unknown_options": True})(protect)
 app.add_typer(stream_app, name="stream")
 app.command()(retokenize)

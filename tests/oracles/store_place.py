@@ -50,6 +50,7 @@ class Place:
         self.keys = vault_keys()
         self.refusals: tuple[type[Exception], ...] = (sqlite3.IntegrityError, psycopg.Error)
         self._closing = ExitStack()
+        self._data_keys: DataKeys | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +60,7 @@ class Place:
 
     def close(self) -> None:
         self._closing.close()
+        self._data_keys = None
 
     @property
     def on_a_server(self) -> bool:
@@ -75,10 +77,17 @@ class Place:
         return self._kept(open_data_keys(self.uri("data_keys"), keys or self.keys, create=True))
 
     def ledger(self, name: str = "ledger", keys: VaultKeys | None = None) -> ConsentLedger:
-        return self._kept(open_ledger(self.uri(name), keys or self.keys, self.data_keys(keys), create=True))
+        return self._kept(open_ledger(self.uri(name), keys or self.keys, self._beside_others(keys), create=True))
 
     def vault(self, keys: VaultKeys | None = None) -> Vault:
-        return self._kept(open_vault(self.uri("vault"), keys or self.keys, self.data_keys(keys), create=True))
+        return self._kept(open_vault(self.uri("vault"), keys or self.keys, self._beside_others(keys), create=True))
+
+    def _beside_others(self, keys: VaultKeys | None) -> DataKeys:
+        """Data keys for other stores: with the keys of the place, the same ones for all."""
+        if keys is not None:
+            return self.data_keys(keys)
+        self._data_keys = self._data_keys or self.data_keys()
+        return self._data_keys
 
     def access_log(self) -> AccessLog:
         return self._kept(open_access_log(self.uri("access_log"), create=True))

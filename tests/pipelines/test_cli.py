@@ -28,13 +28,16 @@ OPTIONS = {
     ],
     "consent show": ["--subject", "--at", *PROJECT],
     "consent verify": PROJECT,
+    "vault migrate": ["--roles", "--create", *PROJECT],
+    "vault copy": ["FROM", "TO", "--store", "vault", "data_keys", "ledger", "access_log", *PROJECT],
+    "vault status": PROJECT,
     "protect": ["INPUT", "--dataset", "--out", "--at", "--replace", "--runner", *PROJECT],
     "verify": ["DIR", "--trust", "--scan", "--sample", "--canaries", *PROJECT],
     "detokenize": [
         "DOMAIN", "TOKEN", "--purpose", "--role", "--actor", "--text", "--null", "--subject", "--key-version", *PROJECT,
     ],
 }  # fmt: skip
-GROUPS = ["keys", "policy", "consent"]
+GROUPS = ["keys", "policy", "consent", "vault"]
 
 
 @pytest.mark.parametrize("command", OPTIONS)

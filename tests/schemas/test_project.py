@@ -56,10 +56,23 @@ def test_each_key_set_may_have_a_key_of_its_own_and_the_desk_may_lack_one(read):
 
 def test_absolute_paths_and_servers_stay_as_they_are(read):
     project = read(
-        ("vault: sqlite:vault.db", "vault: sqlite:/srv/vault.db"), ("ledger: sqlite:", "ledger: postgresql:")
+        ("vault: sqlite:vault.db", "vault: sqlite:/srv/vault.db"),
+        ("ledger: sqlite:ledger.db", "ledger: postgresql://db/shop"),
     )
     assert project.vault == "sqlite:/srv/vault.db"
-    assert project.ledger == "postgresql:ledger.db"
+    assert project.ledger == "postgresql://db/shop?tenant=shop"
+
+
+def test_a_password_in_a_store_s_uri_is_refused_with_its_line_and_a_better_place(broken):
+    for uri in ("postgresql://shop:hunter@db/shop", "postgresql://db/shop?password=hunter"):
+        (said,) = broken(("vault: sqlite:vault.db", f"vault: {uri}"))
+        assert said.startswith("consentry.yaml:5: vault: holds a password; let libpq find it: PGPASSWORD, PGPASSFILE")
+        assert "hunter" not in said
+
+
+def test_a_store_s_tenant_is_that_of_the_project(broken):
+    (said,) = broken(("vault: sqlite:vault.db", "vault: postgresql://db/shop?tenant=other"))
+    assert said == "consentry.yaml:5: vault: names a tenant of its own; remove it: stores are those of 'tenant'"
 
 
 def test_actors_are_optional(read):

@@ -22,13 +22,15 @@ import psycopg
 
 __all__ = ["Postgres", "postgres_programs", "postgres_server"]
 
+INSTALLED = Path("/usr/lib/postgresql")
+"""Where Debian puts each version."""
 START_SECONDS = 60
 NOBODY = 65_534
 USER = "owner"
 SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",
-    "max_connections": "120",
+    "max_connections": "200",
     "shared_buffers": "128MB",
     "max_wal_size": "4GB",
     "lc_messages": "C",
@@ -40,7 +42,7 @@ _numbers = itertools.count(1)
 
 def postgres_programs() -> Path | None:
     """The folder of initdb and postgres; None where they are not installed."""
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name.split(".")[0]))
+    folders = sorted(INSTALLED.glob("*/bin"), key=lambda path: int(path.parent.name.split(".")[0]))
     found = shutil.which("initdb")
     folders += [Path(found).resolve().parent] if found else []
     return next(

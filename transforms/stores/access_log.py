@@ -84,6 +84,10 @@ class AccessLogTable(Protocol):
         """Closes the connection."""
         ...
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        ...
+
     def append(self, link: AppendLink) -> None:
         """Adds what ``link`` makes of position and link of the last entry, with no other writer between."""
         ...

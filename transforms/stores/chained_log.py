@@ -9,7 +9,7 @@ from ...schemas.checkpoint import LogName
 from .access_log import AccessLogTable
 from .consent_ledger import LedgerTable
 from .hash_chain import START, ChainRow, Verified, recomputed
-from .sqlite_database import sqlite_path
+from .open_tables import open_access_log_table, open_ledger_table
 
 __all__ = ["ChainedLog", "open_chained_log"]
 
@@ -83,14 +83,10 @@ def open_chained_log(name: LogName, uri: str) -> ChainedLog:
 
     Args:
         name: Which one.
-        uri: ``sqlite:FILE``.
+        uri: ``sqlite:FILE`` or ``postgresql://…``.
 
     Raises:
-        StoreError: The store is missing, damaged or locked.
-        ConfigError: The URI names no store of this version.
+        StoreError: The store is missing, damaged, locked or cannot be reached.
+        ConfigError: The URI names no store.
     """
-    from .sqlite_access_log import SqliteAccessLogTable
-    from .sqlite_ledger import SqliteLedgerTable
-
-    path = sqlite_path(uri, store=name)
-    return ChainedLog(name, SqliteLedgerTable(path) if name == "ledger" else SqliteAccessLogTable(path))
+    return ChainedLog(name, open_ledger_table(uri) if name == "ledger" else open_access_log_table(uri))

@@ -92,6 +92,10 @@ class LedgerTable(Protocol):
         """Closes the connection."""
         ...
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        ...
+
     def writing(self) -> AbstractContextManager[object]:
         """A transaction with no other writer."""
         ...

@@ -30,6 +30,10 @@ class DataKeyTable(Protocol):
         """Closes the connection."""
         ...
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        ...
+
     def subject_keys(self, references: Sequence[bytes]) -> dict[bytes, bytes | None]:
         """Returns the wrapped keys of those subjects that have a row; None: destroyed."""
         ...
@@ -80,6 +84,10 @@ class DataKeyTable(Protocol):
 
     def stored(self) -> Iterator[list[tuple[bytes, bytes | None]]]:
         """Yields all subjects and wrapped keys in the order of the subjects, some thousand at a time."""
+        ...
+
+    def counts(self) -> tuple[int, int]:
+        """Returns how many subjects have a key, and of how many it is destroyed."""
         ...
 
     def day_keys(self) -> list[tuple[str, int, bytes]]:

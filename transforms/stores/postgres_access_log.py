@@ -34,20 +34,23 @@ class PostgresAccessLogTable:
         """Closes the connection."""
         self._database.close()
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        return self._database.size()
+
+    def last(self) -> tuple[int, bytes] | None:
+        """Returns position and link of the last entry."""
+        row = self._database.run(lambda connection: connection.execute(LAST, binary=True).fetchone())
+        return None if row is None else (row[0], row[1])
+
     def append(self, link: AppendLink) -> None:
         """Adds what ``link`` makes of position and link of the last entry, with no other writer between."""
         with self._database.writing() as connection:
-            last = connection.execute(LAST, binary=True).fetchone()
-            entries = link(*(last or (0, START)))
+            entries = link(*(self.last() or (0, START)))
             with connection.cursor() as cursor, cursor.copy(COPY) as copy:
                 copy.set_types(TYPES)
                 for entry in entries:
                     copy.write_row((entry.position, *entry.record, entry.chain))
-
-    def last(self) -> tuple[int, bytes] | None:
-        """Returns position and link of the last entry; None where there is none."""
-        row: tuple[int, bytes] | None = self._database.run(lambda each: each.execute(LAST, binary=True).fetchone())
-        return row
 
     def link(self, position: int) -> bytes | None:
         """Returns the link of an entry; None where there is none."""

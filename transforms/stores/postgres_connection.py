@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-__all__ = ["Server", "connect", "failure", "is_lost", "missing", "server_of"]
+__all__ = ["Server", "connect", "failure", "is_lost", "missing", "server_of", "told"]
 
 OPENING_SECONDS = 10.0
 """For how long a server is waited for by who opens a store."""
@@ -112,12 +113,26 @@ def connect(server: Server, *, store: str, patience: float) -> Connection:
             return psycopg.connect("", autocommit=True, **server.parameters)
         except psycopg.Error as error:
             if not _may_pass(error) or time.monotonic() + pause > deadline:
-                told = _refused(error, server, store)
+                refused = _refused(error, server, store)
             else:
                 time.sleep(pause)
                 continue
-        raise told
+        raise refused
     raise AssertionError("pauses have no end")
+
+
+@contextmanager
+def told(server: Server, store: str, connection: Connection | None) -> Iterator[None]:
+    """Turns what psycopg raises into errors that may be told."""
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        failed = failure(error, connection, server, store)
+    else:
+        return
+    raise failed from None
 
 
 def failure(error: psycopg.Error, connection: Connection | None, server: Server, store: str) -> PrivacyError:
@@ -193,4 +208,7 @@ def _refused(error: psycopg.Error, server: Server, store: str) -> StoreError:
         return StoreMissingError(f"{place}: the server has no such database or user; name the right ones")
     if "certificate" in said or "SSL" in said:
         return StoreError(f"{place}: no secure connection can be made; see sslmode, sslrootcert and the server's key")
-    return StoreLostError(f"{place} cannot be reached; see that the server runs and lets this machine and user in")
+    return StoreError(
+        f"{place} cannot be reached; see that the server runs and lets this machine and user in",
+        reason="store_unreachable",
+    )

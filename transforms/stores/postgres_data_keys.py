@@ -60,6 +60,10 @@ class PostgresDataKeyTable:
         """Closes the connection."""
         self._database.close()
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        return self._database.size()
+
     def subject_keys(self, references: Sequence[bytes]) -> dict[bytes, bytes | None]:
         """Returns the wrapped keys of those subjects that have a row; None: destroyed."""
         found: dict[bytes, bytes | None] = {}
@@ -110,6 +114,11 @@ class PostgresDataKeyTable:
         while rows := self._rows(AFTER, after):
             yield [(subject, wrapped) for subject, wrapped in rows]
             after = rows[-1][0]
+
+    def counts(self) -> tuple[int, int]:
+        """Returns how many subjects have a key, and of how many it is destroyed."""
+        ((every, living),) = self._rows("SELECT count(*), count(wrapped) FROM subject_keys")
+        return living, every - living
 
     def day_keys(self) -> list[tuple[str, int, bytes]]:
         """Returns day, expiry and wrapped key of all days that have one, in order."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from ...schemas.errors import StoreError, StoreLostError
-from .postgres_connection import OPENING_SECONDS, RECONNECTING_SECONDS, Server, connect, failure, server_of
+from .postgres_connection import OPENING_SECONDS, RECONNECTING_SECONDS, Server, connect, server_of, told
 from .postgres_schema import check_version, lock_key, migrate, quoted, schema_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ SET lock_timeout = '{patience}ms';
 SET idle_in_transaction_session_timeout = '15min';
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+"""
+SIZE = """
+SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class
+WHERE relnamespace = quote_ident(%s)::regnamespace AND relkind = 'r'
 """
 
 
@@ -56,12 +60,9 @@ class PostgresDatabase:
         self._lock = threading.RLock()
         self._closed = False
         self._connection: Connection | None = None
-        self._open(create=create)
-
-    @property
-    def schema(self) -> str:
-        """The name of the store's schema."""
-        return self._schema
+        self._opened = False
+        self._create = create
+        self._persistently(lambda connection: None)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -94,11 +95,10 @@ class PostgresDatabase:
         with self._transaction("pg_advisory_xact_lock_shared") as connection:
             yield connection
 
-    def locked(self) -> StoreError:
-        """Returns the error that says that another program has the store."""
-        return StoreError(
-            f"{self._server.place}: the {self._store} is locked by another program; try again when it is done"
-        )
+    def size(self) -> int:
+        """Returns the bytes of the store's tables and indexes."""
+        (size,), *_ = self.run(lambda connection: connection.execute(SIZE, (self._schema,)).fetchall())
+        return int(size)
 
     @contextmanager
     def _transaction(self, lock: str) -> Iterator[Connection]:
@@ -143,9 +143,9 @@ class PostgresDatabase:
 
     def _persistently(self, work: Callable[[Connection], Result]) -> Result:
         for left in reversed(range(TRIES)):
-            if self._connection is None or self._connection.closed:
-                self._open()
             try:
+                if self._connection is None or self._connection.closed:
+                    self._open()
                 with self._told():
                     return work(self._usable())
             except StoreLostError:
@@ -161,22 +161,18 @@ class PostgresDatabase:
         assert self._connection is not None
         return self._connection
 
-    def _open(self, *, create: bool | None = None) -> None:
-        """Connects.
-
-        Args:
-            create: Whether a missing store is made; None: the store was open before.
-        """
+    def _open(self) -> None:
         if self._closed:
             raise StoreError(f"{self._server.place}: the {self._store} was closed; open it again")
-        patience = RECONNECTING_SECONDS if create is None else OPENING_SECONDS
+        patience = RECONNECTING_SECONDS if self._opened else OPENING_SECONDS
         self._connection = connect(self._server, store=self._store, patience=patience)
         try:
             with self._told():
-                self._prepare(self._connection, create=bool(create))
+                self._prepare(self._connection, create=self._create and not self._opened)
         except BaseException:
             self._give_up()
             raise
+        self._opened = True
 
     def _prepare(self, connection: Connection, *, create: bool) -> None:
         if create:
@@ -190,14 +186,5 @@ class PostgresDatabase:
             self._connection.close()
             self._connection = None
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        import psycopg
-
-        try:
-            yield
-        except psycopg.Error as error:
-            told = failure(error, self._connection, self._server, self._store)
-        else:
-            return
-        raise told from None
+    def _told(self) -> AbstractContextManager[None]:
+        return told(self._server, self._store, self._connection)

@@ -7,16 +7,28 @@ apart from the vault, and gives privileges by store. Its table ``store`` says wh
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from ...schemas.errors import StoreError
-from .postgres_connection import Server, missing
+from .postgres_connection import OPENING_SECONDS, Server, connect, missing, server_of, told
 
 if TYPE_CHECKING:
     from .postgres_connection import Connection
 
-__all__ = ["ROLES", "check_version", "grant_roles", "lock_key", "migrate", "quoted", "role_of", "schema_of"]
+__all__ = [
+    "ROLES",
+    "check_version",
+    "grant_roles",
+    "lock_key",
+    "migrate",
+    "migrate_store",
+    "quoted",
+    "role_of",
+    "schema_of",
+    "store_version",
+]
 
 VERSIONS = {"vault": 1, "data_keys": 1, "ledger": 1, "access_log": 1}
 """The version of each schema that this program works with; a script leads to each."""
@@ -121,6 +133,33 @@ def grant_roles(connection: Connection, server: Server, store: str) -> None:
         for role in ROLES:
             script = script.replace("{" + role + "}", quoted(role_of(role, server.tenant)))
         connection.execute(script.encode())
+
+
+def store_version(uri: str, store: str) -> int:
+    """Returns the version of a store's schema, 0 where there is none; errors as for ``migrate_store``."""
+    server = server_of(uri, store=store)
+    with closing(connect(server, store=store, patience=OPENING_SECONDS)) as connection, told(server, store, connection):
+        return _version(connection, server, store) or 0
+
+
+def migrate_store(uri: str, store: str, *, roles: bool) -> tuple[int, int]:
+    """Makes a store or brings it up to date, and returns its version before and after; 0: there was none.
+
+    Args:
+        uri: ``postgresql://…`` with the tenant, and a user that may make schemas.
+        store: Name of the store.
+        roles: Whether the tenant's group roles are made and given their privileges, too.
+
+    Raises:
+        StoreError: The server cannot be reached or does not let the user do it, or the store is of a newer program.
+        ConfigError: The URI cannot be used.
+    """
+    server = server_of(uri, store=store)
+    with closing(connect(server, store=store, patience=OPENING_SECONDS)) as connection, told(server, store, connection):
+        before, after = migrate(connection, server, store)
+        if roles:
+            grant_roles(connection, server, store)
+    return before, after
 
 
 def _short(tenant: str) -> str:

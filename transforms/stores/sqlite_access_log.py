@@ -31,11 +31,15 @@ class SqliteAccessLogTable:
         """Closes the connection."""
         self._database.close()
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        return self._database.size()
+
     def append(self, link: AppendLink) -> None:
         """Adds what ``link`` makes of position and link of the last entry, with no other writer between."""
         with self._database.writing() as connection:
-            last = connection.execute(LAST).fetchone()
-            rows = [(entry.position, *entry.record, entry.chain) for entry in link(*(last or (0, START)))]
+            entries = link(*(self.last() or (0, START)))
+            rows = [(entry.position, *entry.record, entry.chain) for entry in entries]
             connection.executemany(
                 f"INSERT INTO entries (position, {COLUMNS}, chain) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
                 rows,

@@ -31,6 +31,10 @@ class SqliteDataKeyTable:
         """Closes the connection."""
         self._database.close()
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        return self._database.size()
+
     def subject_keys(self, references: Sequence[bytes]) -> dict[bytes, bytes | None]:
         """Returns the wrapped keys of those subjects that have a row; None: destroyed."""
         with self._database.reading() as connection:
@@ -124,6 +128,12 @@ class SqliteDataKeyTable:
                 return
             yield rows
             after = rows[-1][0]
+
+    def counts(self) -> tuple[int, int]:
+        """Returns how many subjects have a key, and of how many it is destroyed."""
+        with self._database.reading() as connection:
+            ((every, living),) = connection.execute("SELECT count(*), count(wrapped) FROM subject_keys").fetchall()
+            return living, every - living
 
     def day_keys(self) -> list[tuple[str, int, bytes]]:
         """Returns day, expiry and wrapped key of all days that have one, in order."""

@@ -110,6 +110,11 @@ class SqliteDatabase:
             self._owing = bool(busy)
             return not busy
 
+    def size(self) -> int:
+        """Returns the bytes of the store's files."""
+        names = (self._path, self._path.with_name(self._path.name + "-wal"))
+        return sum(name.stat().st_size for name in names if name.exists())
+
     def locked(self) -> StoreError:
         """Returns the error that says that another program has the store."""
         return _locked(self._path, self._store)

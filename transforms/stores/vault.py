@@ -115,6 +115,10 @@ class VaultTable(Protocol):
         """Closes the connection."""
         ...
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        ...
+
     def writing(self) -> AbstractContextManager[object]:
         """A transaction with no other writer."""
         ...
@@ -316,12 +320,17 @@ class Vault:
         Args:
             oldest: By token domain, the earliest event time that is kept.
         """
-        with self._lock, self._table.writing():
-            removed = self._table.delete_older(oldest)
-            self._note_purge(removed)
+        with self._lock:
+            removed = _persistently(lambda: self._swept(oldest))
         if removed:
             self._table.forget_deleted()
         return removed
+
+    def _swept(self, oldest: Mapping[str, int]) -> int:
+        with self._table.writing():
+            removed = self._table.delete_older(oldest)
+            self._note_purge(removed)
+            return removed
 
     def counts(self) -> dict[tuple[str, int], int]:
         """Returns how many entries there are of each domain and key version of the ``token`` key set."""

@@ -15,18 +15,9 @@ from typing import Any
 import pytest
 from consentry.transforms.stores import postgres_database, sqlite_database
 from oracles.store_place import NewPlace, Place
-from servers.availability import Server, require
-from servers.postgres import Postgres, postgres_server
+from servers.postgres import Postgres
 
 BACKENDS = ["sqlite", "postgresql"]
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A server for all tests of this process."""
-    require(Server.POSTGRES)
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
