@@ -17,7 +17,7 @@ def rewrap(
     context: typer.Context,
     to: Annotated[str, typer.Option(metavar="URI", help="The new KEK: gcp-kms://…, file:PATH or passphrase:env:NAME.")],
     key_set: Annotated[
-        KeySetName | None, typer.Argument(metavar="[SET]", help="token, vault or proof. Default: all of them.")
+        KeySetName | None, typer.Argument(metavar="SET", help="token, vault or proof. Default: all of them.")
     ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,

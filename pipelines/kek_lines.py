@@ -127,7 +127,9 @@ def kek_change(path: Path, project: Project, kek: Mapping[KeySetName, str]) -> K
 
 def _as_read(path: Path, text: str) -> Project:
     """Returns the project that ``text`` would be in the place of ``path``."""
-    with tempfile.NamedTemporaryFile("w", dir=path.resolve().parent, prefix=".", suffix=".yaml", newline="") as draft:
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=".", suffix=".yaml", encoding="utf-8", newline=""
+    ) as draft:
         draft.write(text)
         draft.flush()
         return read_project(path.parent / Path(draft.name).name)

@@ -14,9 +14,10 @@ EVERY = ["--help"]
 PROJECT = ["--config", "--json", *EVERY]
 OPTIONS = {
     "init": ["DIR", "--tenant", "--json", *EVERY],
-    "keys create": PROJECT,
+    "keys create": ["--kek", *PROJECT],
     "keys status": PROJECT,
     "keys rotate": ["SET", "token", "vault", "proof", *PROJECT],
+    "keys rewrap": ["SET", "token", "vault", "proof", "--to", *PROJECT],
     "keys public": ["--out", *PROJECT],
     "policy check": ["POLICY", *PROJECT],
     "policy explain": ["POLICY", "--for", "customer", "staff", "engineer", *PROJECT],

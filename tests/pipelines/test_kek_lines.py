@@ -60,6 +60,16 @@ def test_each_set_has_its_own_in_brackets(tmp_path: Path) -> None:
     assert line in path.read_text()
 
 
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    path = written(tmp_path / "real", "kek: file:kek.key\n")
+    link = tmp_path / "consentry.yaml"
+    link.symlink_to(path)
+    kek_change(link, read_project(link), ALL).write()
+    assert link.is_symlink()
+    assert read_project(path).kek == ALL
+
+
 def test_the_same_kek_changes_nothing(tmp_path: Path) -> None:
     path = written(tmp_path, "kek: file:kek.key\n")
     project = read_project(path)
