@@ -193,9 +193,10 @@ def started(shop: Shop, environment: dict[str, str] | None = None) -> subprocess
 
 
 def wait_for_the_vault(postgres: Postgres, database: str, program: subprocess.Popen[bytes]) -> None:
-    """Waits until somebody writes to a store of the database."""
+    """Waits until somebody has begun to write values, in a transaction that is not committed."""
     asked = (
-        "SELECT count(*) FROM pg_locks JOIN pg_database ON oid = database WHERE locktype = 'advisory' AND datname = %s"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND query LIKE '%%pg_temp.wanted%%' "
+        "AND xact_start IS NOT NULL"
     )
     with postgres.connect() as connection:
         while program.poll() is None and connection.execute(asked, (database,)).fetchone() == (0,):

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,9 +56,11 @@ class Postgres:
 
     Attributes:
         folder: Of data, socket and log.
+        settings: Those that differ from PostgreSQL's own.
     """
 
     folder: Path
+    settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
     _programs: Path = field(repr=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -100,7 +102,7 @@ class Postgres:
 
     def start(self) -> None:
         """Starts it, over the data that are there, and waits until it answers."""
-        settings = [f"-c{name}={value}" for name, value in SETTINGS.items()]
+        settings = [f"-c{name}={value}" for name, value in self.settings.items()]
         command = [self._programs / "postgres", "-D", self.data, "-k", self.folder, *settings]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **_as_nobody())
@@ -163,8 +165,12 @@ def _as_nobody() -> dict[str, Any]:
 
 
 @contextmanager
-def postgres_server() -> Iterator[Postgres]:
-    """Yields a server that runs; it and its data are gone when the block ends."""
+def postgres_server(**settings: str) -> Iterator[Postgres]:
+    """Yields a server that runs; it and its data are gone when the block ends.
+
+    Args:
+        settings: Beside those for tests.
+    """
     programs = postgres_programs()
     assert programs is not None, "ask postgres_programs first"
     # The path of a socket is short, and nobody must be able to enter the folder.
@@ -172,7 +178,7 @@ def postgres_server() -> Iterator[Postgres]:
     folder.chmod(0o755)
     if os.geteuid() == 0:
         os.chown(folder, NOBODY, NOBODY)
-    server = Postgres(folder=folder, _programs=programs)
+    server = Postgres(folder=folder, settings={**SETTINGS, **settings}, _programs=programs)
     try:
         server.make()
         server.start()

@@ -38,8 +38,8 @@ class DataKeyTable(Protocol):
         """Returns the wrapped keys of those subjects that have a row; None: destroyed."""
         ...
 
-    def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> None:
-        """Adds keys of subjects that have no row; others stay as they are."""
+    def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> int:
+        """Adds keys of subjects that have no row, and returns how many; others stay as they are."""
         ...
 
     def destroy_subject_keys(self, references: Sequence[bytes]) -> None:
@@ -256,7 +256,8 @@ class DataKeys:
         random = self._random(KEY_BYTES * len(refs))
         keys = [random[start : start + KEY_BYTES] for start in range(0, len(random), KEY_BYTES)]
         wrapped = self._keys.wrap_many(keys, [self._bound(reference) for reference in refs])
-        self._table.add_subject_keys(dict(zip(refs, wrapped, strict=True)))
+        if self._table.add_subject_keys(dict(zip(refs, wrapped, strict=True))) == len(refs):
+            return dict(zip(refs, keys, strict=True))
         # Read again: another program may have come first, or erased the subject meanwhile.
         stored = self._table.subject_keys(refs)
         mine = {ref: key for ref, key, own in zip(refs, keys, wrapped, strict=True) if stored.get(ref) == own}

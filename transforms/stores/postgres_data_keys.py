@@ -15,12 +15,12 @@ __all__ = ["PostgresDataKeyTable"]
 
 CHUNK = 20_000
 AFTER = f"SELECT subject, wrapped FROM subject_keys WHERE subject > %s ORDER BY subject LIMIT {CHUNK}"  # noqa: S608
-WANTED = "FROM unnest(%s::bytea[]) AS wanted (subject) JOIN subject_keys USING (subject)"
+WANTED = "FROM unnest(%b::bytea[]) AS wanted (subject) JOIN subject_keys USING (subject)"
 FIND = f"SELECT subject, wrapped {WANTED}"
 PLACES = f"SELECT DISTINCT subject_keys.tableoid::regclass::text {WANTED} ORDER BY 1"
 # In one order, so that two programs that add the same keys wait for each other in one direction only.
 ADD = (
-    "INSERT INTO subject_keys SELECT * FROM unnest(%s::bytea[], %s::bytea[]) AS new (subject, wrapped) "
+    "INSERT INTO subject_keys SELECT * FROM unnest(%b::bytea[], %b::bytea[]) AS new (subject, wrapped) "
     "ORDER BY subject ON CONFLICT (subject) DO NOTHING"
 )
 HEADERS = (
@@ -37,7 +37,7 @@ REPLACE = (
 )
 ALL_PLACES = "SELECT DISTINCT tableoid::regclass::text FROM subject_keys UNION SELECT 'day_keys' ORDER BY 1"
 DESTROY = (
-    "INSERT INTO subject_keys SELECT subject, NULL FROM unnest(%s::bytea[]) AS gone (subject) ORDER BY subject "
+    "INSERT INTO subject_keys SELECT subject, NULL FROM unnest(%b::bytea[]) AS gone (subject) ORDER BY subject "
     "ON CONFLICT (subject) DO UPDATE SET wrapped = NULL WHERE subject_keys.wrapped IS NOT NULL"
 )
 
@@ -71,11 +71,13 @@ class PostgresDataKeyTable:
             found.update(self._rows(FIND, portion))
         return found
 
-    def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> None:
-        """Adds keys of subjects that have no row; others stay as they are."""
-        for portion in _portions(list(wrapped)):
-            keys = [wrapped[reference] for reference in portion]
-            self._do(ADD, portion, keys)
+    def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> int:
+        """Adds keys of subjects that have no row, and returns how many; others stay as they are.
+
+        Where a connection broke, what was added before counts as not added: it is read again.
+        """
+        portions = _portions(list(wrapped))
+        return sum(self._do(ADD, portion, [wrapped[reference] for reference in portion]) for portion in portions)
 
     def destroy_subject_keys(self, references: Sequence[bytes]) -> None:
         """Removes keys for good and keeps that they are destroyed, also of subjects that had no row."""

@@ -73,7 +73,7 @@ class PostgresLedgerTable:
         found: set[bytes] = set()
         for start in range(0, len(event_ids), KNOWN_AT_ONCE):
             portion = list(event_ids[start : start + KNOWN_AT_ONCE])
-            found |= {each for (each,) in self._rows("SELECT event_id FROM entries WHERE event_id = ANY(%s)", portion)}
+            found |= {each for (each,) in self._rows("SELECT event_id FROM entries WHERE event_id = ANY(%b)", portion)}
         return found
 
     def insert(self, entries: Sequence[StoredEntry]) -> None:

@@ -59,7 +59,7 @@ OF_VERSION = (
 )
 OF_SUBJECTS = (
     "SELECT domain, token, key_version, entries.subject, event_time "
-    "FROM unnest(%s::bytea[]) AS wanted (subject) JOIN entries ON entries.subject = wanted.subject"
+    "FROM unnest(%b::bytea[]) AS wanted (subject) JOIN entries ON entries.subject = wanted.subject"
 )
 
 

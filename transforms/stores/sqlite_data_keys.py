@@ -41,10 +41,11 @@ class SqliteDataKeyTable:
             asked = "SELECT subject, wrapped FROM subject_keys WHERE subject IN ({})"
             return dict(in_portions(connection, asked, references))
 
-    def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> None:
-        """Adds keys of subjects that have no row; others stay as they are."""
+    def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> int:
+        """Adds keys of subjects that have no row, and returns how many; others stay as they are."""
         with self._database.writing() as connection:
-            connection.executemany("INSERT OR IGNORE INTO subject_keys VALUES (?, ?)", wrapped.items())
+            asked = "INSERT OR IGNORE INTO subject_keys VALUES (?, ?)"
+            return max(connection.executemany(asked, wrapped.items()).rowcount, 0)  # -1 where there was nothing to do
 
     def destroy_subject_keys(self, references: Sequence[bytes]) -> None:
         """Removes keys for good and keeps that they are destroyed, also of subjects that had no row."""

@@ -280,6 +280,15 @@ def test_threads_share_a_connection_without_mixing_transactions(store: PostgresD
     assert days(store) == sorted(f"{name}{number}" for name in "abc" for number in range(20))
 
 
+def test_commits_are_on_the_disk_whatever_is_usual_in_the_database(postgres: Postgres, database: str, uri: str) -> None:
+    asked = "SELECT current_setting('synchronous_commit')"
+    for usual, here in (("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")):
+        with postgres.connect() as connection:
+            connection.execute(f"ALTER DATABASE {database} SET synchronous_commit = {usual}".encode())
+        with closing(PostgresDatabase(uri, store="vault", create=True)) as store:
+            assert store.run(lambda connection: connection.execute(asked).fetchall()) == [(here,)]
+
+
 # A server that goes away
 
 

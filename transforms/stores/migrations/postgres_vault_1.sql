@@ -16,7 +16,7 @@ BEGIN
         -- Rows that are gone are cleaned up soon, however many are left.
         EXECUTE format(
             'CREATE TABLE entries_%s PARTITION OF entries FOR VALUES WITH (MODULUS 8, REMAINDER %s) '
-            'WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500)', part, part
+            'WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50)', part, part
         );
     END LOOP;
 END $$;
