@@ -106,8 +106,8 @@ def test_actors_are_optional(read):
         (
             "tenant: shop",
             "tenant: shop\nroot: /",
-            "consentry.yaml:2: root: unknown key; write one of: access_log, actors, checkpoints, data_keys, detectors, kek, "
-            "keyring, ledger, policy, tenant, trust, vault",
+            "consentry.yaml:2: root: unknown key; write one of: access_log, actors, checkpoints, data_keys, detectors, "
+            "kek, keyring, ledger, policy, tenant, trust, vault",
         ),
         (
             "[support_agent]",
