@@ -69,7 +69,7 @@ def run(scale: float = 1.0) -> list[dict[str, Any]]:
         rows.append(_row("ledger opened and its chain checked, events/s", subjects / _seconds(opened.snapshot)))
         rows += _decisions(opened, keys, subjects, records)
         rows += _vault_writes(vault, opened, keys, vaulted, records, sealing)
-        rows += _detokenizations(place, keys, vault, opened)
+        rows += _detokenizations(place, keys, vault, opened, min(vaulted, DETOKENIZED))
         for store in (vault, ledger, opened, data_keys):
             store.close()
     return rows
@@ -127,7 +127,9 @@ def _vault_writes(
     ]
 
 
-def _detokenizations(place: Path, keys: VaultKeys, vault: Vault, ledger: ConsentLedger) -> list[dict[str, Any]]:
+def _detokenizations(
+    place: Path, keys: VaultKeys, vault: Vault, ledger: ConsentLedger, count: int
+) -> list[dict[str, Any]]:
     """Detokenizes what the vault holds, a portion at a time as for a file; the limit is opening the values alone.
 
     By the processor's time: the log waits for the disk once a portion, and not for the processor.
@@ -147,7 +149,7 @@ def _detokenizations(place: Path, keys: VaultKeys, vault: Vault, ledger: Consent
         reference_tokens=lambda _, texts: _pieces(cmac.digest(pa.array(texts, pa.string())).tobytes()),
         clock=lambda: NOW,
     )
-    tokens = [f"{number:016d}" for number in np.random.default_rng(4).permutation(DETOKENIZED).tolist()]
+    tokens = [f"{number:016d}" for number in np.random.default_rng(4).permutation(count).tolist()]
     limit, spent, found = 0.0, 0.0, 0
     for start in range(0, len(tokens), PORTION):
         portion = tokens[start : start + PORTION]
