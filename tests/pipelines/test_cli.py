@@ -35,10 +35,15 @@ OPTIONS = {
     "protect": ["INPUT", "--dataset", "--out", "--at", "--replace", "--runner", *PROJECT],
     "verify": ["DIR", "--trust", "--scan", "--sample", "--canaries", *PROJECT],
     "detokenize": [
-        "DOMAIN", "TOKEN", "--purpose", "--role", "--actor", "--text", "--null", "--subject", "--key-version", *PROJECT,
+        "DOMAIN", "TOKEN", "--purpose", "--role", "--actor", "--text", "--null", "--subject", "--key-version",
+        "--from", "--column", "--out", "--domain", "--subject-column", *PROJECT,
     ],
+    "vault sweep": PROJECT,
+    "vault rewrap": PROJECT,
+    "log verify": ["--checkpoints", "--trust", *PROJECT],
+    "log checkpoint": ["--store", "ledger", "access_log", *PROJECT],
 }  # fmt: skip
-GROUPS = ["keys", "policy", "consent", "vault"]
+GROUPS = ["keys", "policy", "consent", "vault", "log"]
 
 
 @pytest.mark.parametrize("command", OPTIONS)

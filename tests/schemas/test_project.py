@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,13 @@ def test_all_slips_are_reported_at_once(broken):
 def test_a_password_in_a_broken_file_is_not_repeated(broken):
     for new in ("vault: postgresql://u:hunter@h/d: x", "vault: [postgresql://u:hunter@h/d", "vault: *hunter"):
         assert "hunter" not in "".join(broken(("vault: sqlite:vault.db", new)))
+
+
+def test_checkpoints_go_to_a_folder_or_a_uri_and_have_sound_times(read, broken, tmp_path):
+    rule = read(("tenant: shop", "tenant: shop\ncheckpoints: {path: proofs}")).checkpoints
+    assert (rule.path, rule.every, rule.or_after) == (str(tmp_path / "proofs"), 1000, timedelta(minutes=15))
+    rule = read(("tenant: shop", "tenant: shop\ncheckpoints: {path: 'gs://b/c', every: 7, or_after: 2h}")).checkpoints
+    assert (rule.path, rule.every, rule.or_after) == ("gs://b/c", 7, timedelta(hours=2))
+    assert read().checkpoints is None
+    for wrong in ("{path: x, every: 0}", "{path: x, or_after: soon}", "{every: 3}", "{path: ''}", "{path: x, each: 1}"):
+        assert broken(("tenant: shop", f"tenant: shop\ncheckpoints: {wrong}")), wrong

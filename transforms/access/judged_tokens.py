@@ -6,8 +6,9 @@ entry exists comes last. One token is a lot of one: there is no other way to a v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,11 @@ __all__ = ["NOBODY", "ConsentNow", "Judged", "Lot", "TokenJudge"]
 
 NOBODY = b""
 """Reference of a customer whose id is blank: permits nothing."""
+
+_Key = tuple[str | None, bytes | None]
+"""A token, None where the text is none, and the reference of the customer named for it, None where none is."""
+_Verdict = tuple[Rule, str | None, tuple[bytes, ...]]
+"""The rule that decided, the value, and whose it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,68 +129,71 @@ class TokenJudge:
         refusal = standing_refusal(lot.request, self.policy, self.actors)
         if refusal is not None or domain is None:
             return _refused(lot, refusal or Rule.UNKNOWN_DOMAIN, spelled)
-        refusable = depends_on_ledger(self.policy.basis(lot.request.purpose))
-        # Where customers cannot refuse, "does not permit" could only mean an erased one; that is told as absent.
-        closed = Rule.SUBJECT_DOES_NOT_PERMIT if refusable else Rule.NO_ENTRY
-        absent = Rule.NOT_PERMITTED_OR_ABSENT if refusable and lot.subjects is None else Rule.NO_ENTRY
-        rules, asked = self._before_the_vault(lot, spelled, closed)
-        usable = self._usable(lot, domain, {row: token for row in asked if (token := spelled[row]) is not None})
-        for row in asked:
-            rules[row] = _told_by(usable[row], absent)
-        opened = self._opened({row: usable[row] for row in asked if rules[row] is Rule.PERMITTED}, rules)
+        told = self._told(lot, domain, spelled)
+        rows = [told[key] for key in _keys(lot, spelled)]
         return Judged(
-            rules=rules,
-            values=[opened.get(row) for row in range(len(rules))],
-            owners=[
-                tuple(sorted({entry.subject_ref for entry in usable[row]})) if rule is Rule.PERMITTED else ()
-                for row, rule in enumerate(rules)
-            ],
+            rules=[rule for rule, _, _ in rows],
+            values=[value for _, value, _ in rows],
+            owners=[owners for _, _, owners in rows],
             spelled=spelled,
             domain=domain,
         )
 
-    def _before_the_vault(self, lot: Lot, spelled: Sequence[str | None], closed: Rule) -> tuple[list[Rule], list[int]]:
-        """Returns the rules of rows that are refused without a look into the vault, and the other rows."""
-        rules = [Rule.PERMITTED if token is not None else Rule.NOT_A_TOKEN for token in spelled]
-        if lot.subjects is not None:
-            permitting = self.consent.permitting(lot.request.purpose, lot.subjects)
-            rules = [
-                rule if subject in permitting else closed
-                for rule, subject in zip(rules, lot.subjects, strict=True)
-            ]  # fmt: skip
-        return rules, [row for row, rule in enumerate(rules) if rule is Rule.PERMITTED]
+    def _told(self, lot: Lot, domain: TokenDomain, spelled: Sequence[str | None]) -> dict[_Key, _Verdict]:
+        """Returns what becomes of each token, or of each token and customer where customers are named."""
+        refusable = depends_on_ledger(self.policy.basis(lot.request.purpose))
+        # Where customers cannot refuse, "does not permit" could only mean an erased one; that is told as absent.
+        closed = Rule.SUBJECT_DOES_NOT_PERMIT if refusable else Rule.NO_ENTRY
+        absent = Rule.NOT_PERMITTED_OR_ABSENT if refusable and lot.subjects is None else Rule.NO_ENTRY
+        asked, told = self._before_the_vault(lot, spelled, closed)
+        found = self.vault.find_many(domain.name, list({token for token, _ in asked}), lot.key_version)
+        permitting = set[bytes]() if lot.subjects is not None else self._permitting(lot, found)
+        usable: dict[_Key, list[VaultEntry]] = {}
+        for token, subject in asked:
+            entries = _usable(found.get(token, ()), subject, permitting)
+            rule = _rule_of(entries, absent)
+            told[token, subject] = (rule, None, ())
+            if rule is Rule.PERMITTED:
+                usable[token, subject] = entries
+        values = self.vault.open_values([entries[0] for entries in usable.values()])
+        for (key, entries), value in zip(usable.items(), values, strict=True):
+            told[key] = (Rule.INTEGRITY, None, ()) if value is None else (Rule.PERMITTED, value, _owners(entries))
+        return told
 
-    def _usable(self, lot: Lot, domain: TokenDomain, tokens: dict[int, str]) -> dict[int, list[VaultEntry]]:
-        """Returns each row's entries: the named customer's, or without a name all of them if every customer permits."""
-        found = self.vault.find_many(domain.name, list(dict.fromkeys(tokens.values())), lot.key_version)
-        if lot.subjects is not None:
-            subjects = lot.subjects
-            return {
-                row: [entry for entry in found.get(token, ()) if entry.subject_ref == subjects[row]]
-                for row, token in tokens.items()
-            }
-        held = (entry.subject_ref for entries in found.values() for entry in entries)
-        permitting = self.consent.permitting(lot.request.purpose, held)
-        open_ = {
-            token: entries
-            for token, entries in found.items()
-            if all(entry.subject_ref in permitting for entry in entries)
-        }
-        return {row: open_.get(token, []) for row, token in tokens.items()}
-
-    def _opened(self, usable: dict[int, list[VaultEntry]], rules: list[Rule]) -> dict[int, str]:
-        """Returns the values by row; a row whose value does not open gets its rule."""
-        # Rows with one token have one entry object, which is opened once.
-        entries = {id(found[0]): found[0] for found in usable.values()}
-        opened = dict(zip(entries, self.vault.open_values(list(entries.values())), strict=True))
-        values: dict[int, str] = {}
-        for row, found in usable.items():
-            value = opened[id(found[0])]
-            if value is None:
-                rules[row] = Rule.INTEGRITY
+    def _before_the_vault(
+        self, lot: Lot, spelled: Sequence[str | None], closed: Rule
+    ) -> tuple[list[tuple[str, bytes | None]], dict[_Key, _Verdict]]:
+        """Returns what has to be looked up, and what is refused without that."""
+        permitting = None if lot.subjects is None else self.consent.permitting(lot.request.purpose, lot.subjects)
+        asked, told = [], dict[_Key, _Verdict]()
+        for token, subject in set(_keys(lot, spelled)):
+            if permitting is not None and subject not in permitting:
+                told[token, subject] = (closed, None, ())
+            elif token is None:
+                told[token, subject] = (Rule.NOT_A_TOKEN, None, ())
             else:
-                values[row] = value
-        return values
+                asked.append((token, subject))
+        return asked, told
+
+    def _permitting(self, lot: Lot, found: Mapping[str, Sequence[VaultEntry]]) -> set[bytes]:
+        """Returns which of the customers whose values were found permit the purpose."""
+        held = [entry.subject_ref for entries in found.values() for entry in entries]
+        return self.consent.permitting(lot.request.purpose, held)
+
+
+def _keys(lot: Lot, spelled: Sequence[str | None]) -> Iterable[_Key]:
+    """Returns token and named customer of each row."""
+    return zip(spelled, repeat(None) if lot.subjects is None else lot.subjects, strict=False)
+
+
+def _usable(entries: Sequence[VaultEntry], subject: bytes | None, permitting: set[bytes]) -> list[VaultEntry]:
+    """Returns the named customer's entries, or without a name all of them if every customer permits."""
+    if subject is not None:
+        return [entry for entry in entries if entry.subject_ref == subject]
+    for entry in entries:
+        if entry.subject_ref not in permitting:
+            return []
+    return list(entries)
 
 
 def _refused(lot: Lot, rule: Rule, spelled: Sequence[str | None]) -> Judged:
@@ -192,9 +201,15 @@ def _refused(lot: Lot, rule: Rule, spelled: Sequence[str | None]) -> Judged:
     return Judged(rules=[rule] * count, values=[None] * count, owners=[()] * count, spelled=spelled, domain=None)
 
 
-def _told_by(entries: Sequence[VaultEntry], absent: Rule) -> Rule:
+def _rule_of(entries: Sequence[VaultEntry], absent: Rule) -> Rule:
     if not entries:
         return absent
     if len(entries) > 1 and len({entry.key_version for entry in entries}) > 1:
         return Rule.AMBIGUOUS_VERSION
     return Rule.PERMITTED
+
+
+def _owners(entries: Sequence[VaultEntry]) -> tuple[bytes, ...]:
+    if len(entries) == 1:
+        return (entries[0].subject_ref,)
+    return tuple(sorted({entry.subject_ref for entry in entries}))

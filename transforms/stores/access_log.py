@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from ...schemas.errors import AccessLogError, StoreError
-from ..crypto.envelope import associated_data, bytes_field
+from ..crypto.envelope import associated_data, bytes_field, number_field
 from .hash_chain import ChainRow, Verified, links, recomputed
 from .open_tables import open_access_log_table
 
@@ -143,7 +143,7 @@ class AccessLog:
             end = position + len(records)
             found = links(head, (_chained(place, record) for place, record in enumerate(records, position + 1)))
             return [
-                LoggedAccess(position=place, record=record, chain=link)
+                LoggedAccess(place, record, link)
                 for place, (record, link) in enumerate(zip(records, found, strict=True), position + 1)
             ]
 
@@ -188,7 +188,7 @@ def open_access_log(uri: str, *, create: bool = False) -> AccessLog:
 
 
 def _chained(position: int, record: AccessRecord) -> bytes:
-    return associated_data(position) + record.body
+    return number_field(position) + record.body
 
 
 # Both tell True from 1 and 1.0, which are equal as keys: who reads a changed store must not be given another's bytes.

@@ -26,10 +26,7 @@ OF_VERSION = (
     "SELECT token, subject, event_time, sealed FROM entries WHERE domain = ? AND key_version = ? "
     "AND (token, subject) > (?, ?) ORDER BY token, subject LIMIT ?"
 )
-FOUND = (
-    "SELECT token, key_version, subject, event_time, sealed FROM entries "  # noqa: S608
-    f"WHERE domain = ? AND token IN ({{}}) ORDER BY {KEY}"
-)
+FOUND = "SELECT token, key_version, subject, event_time, sealed FROM entries WHERE domain = ? AND token IN ({})"
 SPLIT = "\x1f"
 """Stands between tokens; none has a control character."""
 # Tokens as hexadecimal: SQLite's texts end at a zero byte, and those that were not written by us may hold one.
@@ -124,19 +121,11 @@ class SqliteVaultTable:
             return connection.execute(asked, (domain, key_version)).rowcount
 
     def find_many(self, domain: str, tokens: Sequence[str]) -> list[VaultEntry]:
-        """Returns the entries of some tokens of a domain, of all versions and subjects; each token's by these two."""
+        """Returns the entries of some tokens of a domain, of all versions and subjects, in any order."""
         with self._database.reading() as connection:
-            rows = in_portions(connection, FOUND, tokens, domain)
             return [
-                VaultEntry(
-                    domain=domain,
-                    token=token,
-                    key_version=key_version,
-                    subject_ref=subject,
-                    event_time=event_time,
-                    sealed=sealed,
-                )
-                for token, key_version, subject, event_time, sealed in rows
+                VaultEntry(domain, key_version, token, subject, event_time, sealed)
+                for token, key_version, subject, event_time, sealed in in_portions(connection, FOUND, tokens, domain)
             ]
 
     def event_times(self, keys: Sequence[EntryKey]) -> list[int | None]:

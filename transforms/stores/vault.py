@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from ...schemas.errors import IntegrityError, StoreLostError
 from ...schemas.vault_entry import EntryKey, VaultEntry
-from ..crypto.envelope import associated_data, bytes_field, open_sealed, seal, text_field
+from ..crypto.envelope import associated_data, bytes_field, open_each, open_sealed, seal, text_field
 from ..crypto.key_sets import VaultKeys
 from .consent_ledger import ConsentLedger
 from .consent_snapshot import ConsentSnapshot
@@ -140,7 +140,7 @@ class VaultTable(Protocol):
         ...
 
     def find_many(self, domain: str, tokens: Sequence[str]) -> list[VaultEntry]:
-        """Returns the entries of some tokens of a domain, of all versions and subjects; each token's by these two."""
+        """Returns the entries of some tokens of a domain, of all versions and subjects, in any order."""
         ...
 
     def event_times(self, keys: Sequence[EntryKey]) -> list[int | None]:
@@ -245,9 +245,13 @@ class Vault:
             StoreError: The vault cannot be read.
         """
         found: dict[str, list[VaultEntry]] = {}
-        for entry in self._table.find_many(domain, tokens):
-            if key_version in (None, entry.key_version):
+        # In order, so that a store larger than its cache reads each of its pages once.
+        for entry in self._table.find_many(domain, sorted(tokens)):
+            if key_version is None or key_version == entry.key_version:
                 found.setdefault(entry.token, []).append(entry)
+        for entries in found.values():
+            if len(entries) > 1:
+                entries.sort(key=lambda entry: (entry.key_version, entry.subject_ref))
         return found
 
     def open_values(self, entries: Sequence[VaultEntry]) -> list[str | None]:
@@ -260,20 +264,22 @@ class Vault:
             StoreError: The data keys cannot be read.
         """
         keys = self._keys_of([entry.subject_ref for entry in entries])
-        values: list[str | None] = []
-        for entry in entries:
-            key = keys.get(entry.subject_ref)
-            try:
-                opened = None if key is None else open_sealed(key, entry.sealed, self._bound(entry.key))
-            except IntegrityError:
-                opened = None
-            values.append(None if opened is None else opened.decode())
-        return values
+        opened = open_each(
+            [keys.get(entry.subject_ref) for entry in entries],
+            [entry.sealed for entry in entries],
+            [
+                self._bound_field(entry.domain, entry.key_version)
+                + text_field(entry.token)
+                + bytes_field(entry.subject_ref)
+                for entry in entries
+            ],
+        )
+        return [None if value is None else value.decode() for value in opened]
 
     def _keys_of(self, subjects: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """Returns the data keys of subjects; one that was changed is not there, and costs the others nothing."""
         try:
-            return self._data_keys.keys_for(subjects, create=False)
+            return self._data_keys.keys_for(sorted(set(subjects)), create=False)
         except IntegrityError:
             if len(set(subjects)) == 1:
                 return {}
@@ -593,10 +599,15 @@ class Vault:
         return entries
 
     def _bound(self, key: EntryKey) -> bytes:
-        field = (key.domain, key.key_version)
-        if field not in self._bound_to:
-            self._bound_to[field] = associated_data("vault-entry", self._tenant, *field)
-        return self._bound_to[field] + text_field(key.token) + bytes_field(key.subject_ref)
+        field = self._bound_field(key.domain, key.key_version)
+        return field + text_field(key.token) + bytes_field(key.subject_ref)
+
+    def _bound_field(self, domain: str, key_version: int) -> bytes:
+        found = self._bound_to.get((domain, key_version))
+        if found is None:
+            found = associated_data("vault-entry", self._tenant, domain, key_version)
+            self._bound_to[domain, key_version] = found
+        return found
 
 
 def open_vault(uri: str, keys: VaultKeys, data_keys: DataKeys, *, create: bool = False) -> Vault:
