@@ -177,7 +177,11 @@ class _Erasure:
             subject=self._reference,
             state=ErasureState.REQUESTED,
             requested_at=now,
-            account={"outputs": list(outputs), "steps": {ErasureState.REQUESTED: format_instant(now)}},
+            account={
+                "outputs": list(outputs),
+                "steps": {ErasureState.REQUESTED: format_instant(now)},
+                "vault_entries": len(self._stores.vault.entries_of(self._reference)),
+            },
         )
         held = []
         if self._options.hold and not self._is_erased():
@@ -199,24 +203,19 @@ class _Erasure:
 
     def _shred(self, case: ErasureCase) -> ErasureCase:
         self._stores.data_keys.destroy([self._reference])
-        removed = self._stores.vault.remove_subject(self._reference)
+        self._stores.vault.remove_subject(self._reference)
         forget_removed(self._project.data_keys, "data_keys")
         forget_removed(self._project.vault, "vault")
-        # Counted again after a kill in between, when they are gone already; what a hold took is known from there.
-        return replace(case, account={**case.account, "vault_entries": case.account.get("vault_entries", 0) + removed})
+        return case
 
     def _redact(self, case: ErasureCase) -> ErasureCase:
-        removed = dict(case.account.get("removed", {}))
         if case.outputs:
             from .redact import open_redactor
 
             with open_redactor(self._project, now=self._clock(), clock=self._clock) as redactor:
                 for out in case.outputs:
-                    report = redactor.redact(out, all_rows=self._options.all_rows, needles=self._needles())
-                    before = removed.get(out, {})
-                    names = sorted({*before, *report.removed})
-                    removed[out] = {name: before.get(name, 0) + report.removed.get(name, 0) for name in names}
-        return replace(case, account={**case.account, "removed": removed})
+                    redactor.redact(out, all_rows=self._options.all_rows, needles=self._needles())
+        return case
 
     def _verify(self, case: ErasureCase) -> ErasureCase:
         problems = list(self._problems())
@@ -237,6 +236,7 @@ class _Erasure:
                     "run": output.manifest.run,
                     "manifest_sha256": hashlib.sha256(output.text).hexdigest(),
                     "rows": found.rows,
+                    "removed": dict(output.manifest.removed or {}),
                     "letters": letters,
                 }
         if problems:
@@ -274,10 +274,7 @@ class _Erasure:
     def _certify(self, case: ErasureCase) -> ErasureCase:
         position = self._stores.ledger.position()
         verified = self._stores.ledger.verify()
-        outputs = tuple(
-            CertifiedOutput(path=out, removed=case.account["removed"].get(out, {}), **case.account["searched"][out])
-            for out in case.outputs
-        )
+        outputs = tuple(CertifiedOutput(path=out, **case.account["searched"][out]) for out in case.outputs)
         certificate = made_certificate(
             case,
             self._policy,

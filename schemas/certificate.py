@@ -32,7 +32,7 @@ class CertifiedOutput(Part):
     run: str
     manifest_sha256: Digest = Field(description="Of its manifest.json after that.")
     rows: Count = Field(description="Rows that were searched.")
-    removed: Mapping[str, Count] = Field(description="Rows and values that went, by reason.")
+    removed: Mapping[str, Count] = Field(description="What rewritings took out of it so far, by reason.")
     letters: Count = Field(description="Dead letters of the subject, which nobody can open any more.")
 
 
@@ -64,7 +64,7 @@ class Certificate(Part):
     steps: Mapping[str, Instant] = Field(description="When each step of the erasure was done.")
     ledger_position: Count = Field(description="The last entry of the consent ledger, whose chain was whole.")
     ledger_head: Digest = Field(description="Link of that entry.")
-    vault_entries: Count = Field(description="Vault entries that were removed.")
+    vault_entries: Count = Field(description="Vault entries when it was requested, all of which are gone.")
     outputs: tuple[CertifiedOutput, ...]
     held_back: tuple[HeldValues, ...]
     remains: tuple[Remainder, ...]
