@@ -14,6 +14,7 @@ from oracles.shop_commands import CARDS, SUBJECTS, Shop, run
 
 PERSON = SUBJECTS[1]
 MAIL = "kim1@example.com"
+JANUARY = "2026-01-01T00:00:00Z"
 
 
 def test_an_export_shows_everything_that_is_held_and_logs_each_value(shop: Shop) -> None:
@@ -129,7 +130,16 @@ def test_redact_says_what_it_removed(shop: Shop) -> None:
     assert shop.run("redact", shop.out, "--json").json()["changed"] is False
     unchanged = shop.run("redact", shop.out)
     assert unchanged.code == 0 and "nothing changed" in unchanged.said
-    withdrawn = ("--purpose", "analytics", "--decision", "withdrawn", "--source", "call", "--at", "2026-01-01T00:00:00Z")
+    withdrawn = (
+        "--purpose",
+        "analytics",
+        "--decision",
+        "withdrawn",
+        "--source",
+        "call",
+        "--at",
+        "2026-01-01T00:00:00Z",
+    )
     assert shop.run("consent", "record", "--subject", PERSON, *withdrawn).code == 0, "an objection"
     done = shop.run("redact", shop.out)
     assert done.code == 0 and "their subject permits them no more" in done.out
