@@ -147,22 +147,9 @@ def erase(
 @subject_app.command()
 def cases(context: typer.Context, config: ConfigOption = None, json: JsonOption = False) -> None:
     """List the erasures and how far they are. Names nobody, and needs no key."""
-    from contextlib import closing
+    from .subject_erasure import listed_erasures
 
-    from ..schemas.consent import format_instant
-    from ..transforms.stores.erasure_journal import open_erasures
-
-    project = open_project(context, config)
-    with closing(open_erasures(project.erasures, create=True)) as journal:
-        found = [
-            {
-                "case": case.id,
-                "state": case.state.value,
-                "requested_at": format_instant(case.requested_at),
-                "outputs": list(case.outputs),
-            }
-            for case in journal.cases()
-        ]
+    found = listed_erasures(open_project(context, config))
     if json:
         print_json(found)
     else:

@@ -27,7 +27,7 @@ from ..transforms.access.explain import Request, standing_refusal
 from ..transforms.crypto.cmac_columns import ColumnCmac
 from ..transforms.crypto.envelope import associated_data, open_sealed, seal
 from ..transforms.stores.access_log import AccessRecord, open_access_log
-from ..transforms.stores.erasure_journal import ErasureCase, HeldBack, open_erasures
+from ..transforms.stores.erasure_journal import ErasureCase, HeldBack, erasures_exist, open_erasures
 from ..transforms.values.masking import masked
 from .desk import Stores, open_stores
 
@@ -124,10 +124,10 @@ def show_held(
     if not actor.strip():
         raise ConfigError("--actor: is blank; name who asks, because the access log must say it")
     policy = read_policy(project.policy)
-    with open_stores(project) as stores, closing(open_erasures(project.erasures, create=True)) as journal:
-        case = next((each for each in journal.cases() if each.id == case_id), None)
+    case, held = _case(project, case_id)
+    with open_stores(project) as stores:
         answers: list[HeldAnswer] = []
-        for part in [] if case is None else journal.held(case.subject):
+        for part in held:
             request = Request(domain=part.domain, purpose=purpose, role=role, actor=actor, subject=None)
             refusal = standing_refusal(request, policy, project.actors)
             if case is not None and refusal is None and purpose in legal_purposes(policy, part.domain):
@@ -136,6 +136,15 @@ def show_held(
         with closing(open_access_log(project.access_log)) as log:
             log.append(asked.records(ColumnCmac(stores.keys.derive_root("access-log")), case, answers))
         return answers
+
+
+def _case(project: Project, case_id: str) -> tuple[ErasureCase | None, list[HeldBack]]:
+    """Returns a case and what it holds back; None and nothing where there is none."""
+    if not erasures_exist(project.erasures):
+        return None, []
+    with closing(open_erasures(project.erasures)) as journal:
+        case = next((each for each in journal.cases() if each.id == case_id), None)
+        return case, [] if case is None else journal.held(case.subject)
 
 
 def _answers(policy: Policy, stores: Stores, case: ErasureCase, part: HeldBack, role: str) -> list[HeldAnswer]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -25,7 +24,7 @@ from ..transforms.output_marks import OutputMarks
 from ..transforms.redaction import FieldLoss, Redaction
 from ..transforms.row_owners import OwnerFinder
 from ..transforms.stores.consent_ledger import KnownSubjects
-from ..transforms.stores.erasure_journal import open_erasures
+from ..transforms.stores.erasure_journal import erasures_exist, open_erasures
 from ..transforms.subject_marks import SubjectMarks
 from ..transforms.tally import Key, Tally
 from ..transforms.text_redaction import Needles
@@ -167,15 +166,16 @@ def known_marks(project: Project, stores: Stores, known: KnownSubjects) -> Subje
     """
     if not known.erased:
         return SubjectMarks(stores.keys)
-    path = Path(project.erasures.partition(":")[2])
-    with ExitStack() as opened:
-        marks = opened.enter_context(closing(open_erasures(project.erasures))).marks() if path.exists() else {}
+    marks: dict[bytes, set[bytes]] = {}
+    if erasures_exist(project.erasures):
+        with closing(open_erasures(project.erasures)) as journal:
+            marks = journal.marks()
     missing = sum(reference not in marks for reference in known.erased)
     if missing:
         raise StoreError(
-            f"{path}: the journal of erasures lacks {missing} of {len(known.erased)} erased subjects of the ledger, so "
-            "their rows cannot be told; restore the newest one, or erase them again, by name, with `consentry subject "
-            "erase`"
+            f"{project.erasures}: the journal of erasures lacks {missing} of {len(known.erased)} erased subjects of "
+            "the ledger, so their rows cannot be told; restore the newest one, or erase them again, by name, with "
+            "`consentry subject erase`"
         )
     return SubjectMarks(stores.keys, frozenset(mark for each in marks.values() for mark in each))
 

@@ -13,24 +13,26 @@ who goes on names the person again. Without outputs nothing here loads Beam.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..schemas.certificate import Certificate, CertifiedOutput
 from ..schemas.consent import format_instant
-from ..schemas.errors import ConfigError, RunError
+from ..schemas.errors import ConfigError, RunError, StoreError
 from ..schemas.policy import Policy
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
 from ..transforms.crypto.key_sets import ProofKeys, TokenKeys
 from ..transforms.crypto.subject_references import subject_reference
-from ..transforms.stores.erasure_journal import ErasureCase, ErasureJournal, ErasureState, open_erasures
+from ..transforms.stores.erasure_journal import ErasureCase, ErasureJournal, ErasureState, erasures_exist, open_erasures
 from ..transforms.stores.leftovers import forget_removed
 from ..transforms.subject_marks import SubjectMarks, marked_rules, subject_tokens
 from ..transforms.text_redaction import Needles
@@ -41,7 +43,7 @@ from .held_values import held_back, release_held
 from .keyring_files import open_proof_keys, open_token_keys
 from .publication import FILE_SCHEME, is_local
 
-__all__ = ["EraseOptions", "erase_subject"]
+__all__ = ["EraseOptions", "erase_subject", "listed_erasures"]
 
 Clock = Callable[[], int]
 
@@ -86,6 +88,7 @@ def erase_subject(
     policy = read_policy(project.policy)
     token_keys, proof_keys = open_token_keys(project), open_proof_keys(project)
     with ExitStack() as opened:
+        opened.enter_context(_alone(project))
         stores = opened.enter_context(open_stores(project))
         reference = subject_reference(subject, stores.keys.reference_key)
         if reference is None:
@@ -93,6 +96,40 @@ def erase_subject(
         journal = opened.enter_context(closing(open_erasures(project.erasures, create=True)))
         erasure = _Erasure(project, policy, stores, journal, token_keys, proof_keys, subject, reference, options, clock)
         return erasure.carried_out()
+
+
+def listed_erasures(project: Project) -> list[dict[str, Any]]:
+    """Returns all erasures, the oldest first, and how far they are; needs no key.
+
+    Raises:
+        StoreError: The journal cannot be read.
+    """
+    if not erasures_exist(project.erasures):
+        return []
+    with closing(open_erasures(project.erasures)) as journal:
+        return [
+            {
+                "case": case.id,
+                "state": case.state.value,
+                "requested_at": format_instant(case.requested_at),
+                "outputs": list(case.outputs),
+            }
+            for case in journal.cases()
+        ]
+
+
+@contextmanager
+def _alone(project: Project) -> Iterator[None]:
+    """Keeps two erasures apart, which might seal what one of them holds back under the key of the other."""
+    lock = os.open(project.root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreError("another erasure is at work in this project; wait until it is done") from None
+        yield
+    finally:
+        os.close(lock)
 
 
 class _Erasure:
@@ -127,6 +164,9 @@ class _Erasure:
     def carried_out(self) -> Certificate:
         """Goes through all states that are not done, and returns the certificate."""
         case = self._begun()
+        self._shred_again()
+        if case.has_reached(ErasureState.CERTIFIED) and list(self._problems()):
+            case = self._journal.put(_back_to(case, ErasureState.FROZEN))
         steps = {
             ErasureState.FROZEN: self._freeze,
             ErasureState.SHREDDED: self._shred,
@@ -159,6 +199,12 @@ class _Erasure:
             forget_removed(self._project.data_keys, "data_keys")
             case = self._journal.put(_back_to(case, ErasureState.REDACTED), held=())
         return case
+
+    def _shred_again(self) -> None:
+        """Destroys keys of people erased before that a restored backup brought back."""
+        erased = [case.subject for case in self._journal.cases() if case.has_reached(ErasureState.SHREDDED)]
+        if back := list(self._stores.data_keys.keys_for(erased, create=False)):
+            self._stores.data_keys.destroy(back)
 
     def _left_out(self, case: ErasureCase) -> ErasureCase:
         """Returns the case without outputs that are gone for good; its certificate will name them."""
@@ -226,10 +272,11 @@ class _Erasure:
 
             for out in case.outputs:
                 output = sound_output(self._project, out)
-                path = self._policy.datasets[output.manifest.dataset].subject
-                found = search_output(output, self._needles(), path)
+                subject = self._policy.datasets[output.manifest.dataset].subject
+                found = search_output(output, self._needles(), subject)
                 problems += [f"{out}: column {name} names the person in {n} rows" for name, n in found.found.items()]
                 problems += [f"{out}: another run is writing to it"] if is_being_written(out) else []
+                problems += [f"{out}: {path} is listed nowhere; remove it" for path in _unlisted(output)]
                 letters, openable = self._letters(output)
                 problems += [f"{out}: {openable} dead letters of the person can be opened"] if openable else []
                 searched[out] = {
@@ -313,6 +360,13 @@ class _Erasure:
 def _back_to(case: ErasureCase, state: ErasureState) -> ErasureCase:
     """Returns a case with no later state than one; a certificate that no longer says all is taken away."""
     return replace(case, state=state, certificate=None) if case.has_reached(state) else case
+
+
+def _unlisted(output: Any) -> list[str]:
+    """Returns the files of rows in an object store that no manifest lists: old forms that could not be removed."""
+    listed = {file.path for file in output.manifest.files}
+    left = [path for path in output.folder.paths() if path.startswith("data/") and path not in listed]
+    return sorted(left)[:3]
 
 
 def _absolute(out: str) -> str:
