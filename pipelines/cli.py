@@ -31,6 +31,7 @@ from .cli_redact import redact
 from .cli_retokenize import retokenize
 from .cli_scan import scan
 from .cli_stream import stream_app
+from .cli_subject import subject_app
 from .cli_vault import vault_app
 from .cli_verify import verify
 from .console import notice
@@ -65,6 +66,7 @@ app.command()(audit)
 app.command()(scan)
 app.command()(detokenize)
 app.command()(redact)
+app.add_typer(subject_app, name="subject")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(vault_app, name="vault")
 app.add_typer(log_app, name="log")

@@ -31,6 +31,7 @@ from .checkpoints import Checkpoints
 from .keyring_files import create_keys, open_keyring, open_vault_keys, rotate_keys
 
 __all__ = [
+    "STORES",
     "Stores",
     "check_stores",
     "create_keys",

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...schemas.errors import IntegrityError, OutputError
+from ...schemas.errors import IntegrityError
 from ...schemas.manifest import Manifest
 from ...schemas.project import Project
 from ...transforms.crypto.key_sets import ProofKeys
@@ -64,8 +64,7 @@ def rewrite_stream_output(
         config, state = settled_stream(journal, project, out, vault_keys, now, clock())
         publication = StreamPublication(config, state, journal=journal, output=output, keys=keys, clock=clock)
         finish_interrupted(publication, journal)
-        if key_version is not None:
-            _check_no_epoch_open(journal, out)
+        _abandon_open(journal)
         found = sound_output(project, out)
         _check_known(found.manifest, journal, out)
         output.clear_staging()
@@ -88,6 +87,13 @@ def rewrite_stream_output(
         return manifest
 
 
+def _abandon_open(journal: Journal) -> None:
+    """Forgets an epoch that is not sealed: done again, it would go by the consents of when it began."""
+    last = journal.last()
+    if last is not None and last[1] is EpochState.OPEN:
+        journal.abandon(last[0])
+
+
 def _check_known(manifest: Manifest, journal: Journal, out: str) -> None:
     """Refuses an output that is not the state that the journal knows: what takes its place is vouched for."""
     listed = {(file.path, file.sha256) for file in manifest.files}
@@ -95,16 +101,6 @@ def _check_known(manifest: Manifest, journal: Journal, out: str) -> None:
         raise IntegrityError(
             f"{out}: its manifest is not of the state that the stream remembers, so nothing was rewritten; restore the "
             "output with its _stream folder, or start the stream, which writes a new manifest with its next epoch"
-        )
-
-
-def _check_no_epoch_open(journal: Journal, out: str) -> None:
-    """Refuses where an epoch has begun: its tokens are to be of the version before."""
-    last = journal.last()
-    if last is not None and last[1] is EpochState.OPEN:
-        raise OutputError(
-            f"{out}: its stream was interrupted in an epoch, whose tokens are of the version before; start the stream, "
-            "stop it when it has caught up, and run this again"
         )
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from consentry.pipelines.batch import run_protect
 from consentry.pipelines.desk import open_stores
-from consentry.schemas.errors import ConfigError, StoreError
+from consentry.pipelines.redact import redact_output
+from consentry.pipelines.subject_erasure import EraseOptions, erase_subject
+from consentry.pipelines.verify import verify_output
+from consentry.schemas.errors import ConfigError, RunError, StoreError
+from consentry.transforms.crypto.key_sets import PublicKeys
 from consentry.transforms.stores.erasure_journal import ErasureCase, ErasureState, open_erasures
+from oracles.needles import contents, leaks
 from oracles.redacted_shop import DAY, NOW, SUBJECTS, RedactedShop, histories, policy_text, record
 
 MakeShop = Callable[..., RedactedShop]
@@ -208,3 +215,53 @@ def test_a_numeric_subject_column_that_is_kept_becomes_null_for_the_erased(make:
         "None",
     ]
     assert pq.read_schema(next(shop.out.glob("data/*.parquet"))).field("customer").type.field("id").nullable
+
+
+def test_an_output_in_an_object_store_is_redacted_and_a_person_erased_from_it(
+    make: MakeShop, shelf: Callable[[str], str], tmp_path: Path
+) -> None:
+    shop, out = make(), shelf("orders")
+    shop.write([record(random.Random(3), number) for number in range(40)])
+    shop.say(*((each, "support", "granted", NOW - 200 * DAY) for each in SUBJECTS))
+    run_protect(shop.project, [str(shop.orders)], "orders", out, now=NOW, clock=lambda: NOW)
+    shop.say(*((each, "support", "withdrawn", NOW - 1) for each in SUBJECTS[2:]))
+    assert redact_output(shop.project, out, now=NOW, clock=lambda: NOW).removed["values_no_permission"] > 0
+    options = EraseOptions(outputs=(out,), hold=False)
+    certificate = erase_subject(shop.project, SUBJECTS[1], options, clock=lambda: NOW)
+    assert certificate.outputs[0].path == out and certificate.outputs[0].removed["rows_no_permission"] > 0
+    assert verify_output(out, PublicKeys.load(shop.project.trust)).ok
+    shop.orders.unlink()
+    assert leaks([SUBJECTS[1]], contents(tmp_path)) == []
+
+
+def test_a_file_that_no_manifest_lists_keeps_an_erasure_from_being_certified(
+    make: MakeShop, shelf: Callable[[str], str], tmp_path: Path
+) -> None:
+    shop, out = make(), shelf("orders")
+    shop.write([record(random.Random(3), number) for number in range(20)])
+    run_protect(shop.project, [str(shop.orders)], "orders", out, now=NOW, clock=lambda: NOW)
+    (old,) = (tmp_path / "shelf" / "bucket" / "orders" / "data").iterdir()
+    shutil.copy(old, old.with_name("part-of-another-run.parquet"))
+    options = EraseOptions(outputs=(out,), hold=False)
+    with pytest.raises(RunError, match=r"data/part-of-another-run\.parquet is listed nowhere"):
+        erase_subject(shop.project, SUBJECTS[1], options, clock=lambda: NOW)
+    old.with_name("part-of-another-run.parquet").unlink()
+    assert erase_subject(shop.project, SUBJECTS[1], options, clock=lambda: NOW).outputs
+
+
+def test_the_id_of_the_erased_goes_out_of_a_struct_that_is_kept_whole(make: MakeShop) -> None:
+    shop = make("keep")
+    path = shop.place / "shop" / "policy.yaml"
+    text = path.read_text().replace("    collect: [fulfilment]\n", "")
+    lines = [line for line in text.splitlines() if not line.strip().startswith("customer.")]
+    path.write_text(
+        "\n".join(lines).replace("      placed_at: keep", "      placed_at: keep\n      customer: keep") + "\n"
+    )
+    people = [{"id": f"person-{n}", "tags": [f"of person-{n}", "x"]} for n in range(4)]
+    shop.write([{**record(random.Random(3), n), "customer": each} for n, each in enumerate(people)])
+    shop.protect()
+    options = EraseOptions(outputs=(str(shop.out),), hold=False)
+    erase_subject(shop.project, "person-2", options, clock=lambda: NOW)
+    assert shop.failed() == []
+    found = {row["order_id"]: row["customer"] for row in shop.rows()}
+    assert found["o-2"] == {"id": "[redacted]", "tags": ["of [redacted]", "x"]} and found["o-1"] == people[1]
