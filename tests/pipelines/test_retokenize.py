@@ -292,6 +292,19 @@ def test_fifty_rotations_lose_nothing(shop: Shop) -> None:
     ok(shop.run("verify", shop.out))
 
 
+def test_the_rows_of_an_erased_customer_are_known_after_the_move(shop: Shop) -> None:
+    ok(shop.run("subject", "erase", "--subject", "c-0"))
+    rotated(shop)
+    ok(shop.run("retokenize", shop.out))
+    ok(shop.run("keys", "destroy", "1", "--yes"))
+    ok(shop.run("redact", shop.out))
+    rows = {row["order_id"]: row for row in table(shop.out).to_pylist()}
+    hidden = [row["customer"]["id"] for name, row in rows.items() if int(name[2:]) % 6 == 0]
+    assert set(hidden) <= {"[redacted]", None}
+    assert "[redacted]" not in [row["customer"]["id"] for name, row in rows.items() if int(name[2:]) % 6]
+    ok(shop.run("verify", shop.out))
+
+
 def test_letters_of_an_output_are_replayed_under_its_version_after_a_rotation(shop: Shop) -> None:
     broken = order(30, payment={"card": {"number": ["4111111111111111"], "cvv": "675"}})
     write_lines(shop.orders, [*(noted(number) for number in range(6)), broken])
