@@ -18,7 +18,7 @@ from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
 from ..transforms.access.detokenize import Desk, distribution_rules, oldest_kept
 from ..transforms.crypto.cmac_columns import ColumnCmac
-from ..transforms.crypto.envelope import associated_data, text_field
+from ..transforms.crypto.envelope import associated_data, text_fields
 from ..transforms.crypto.key_sets import VaultKeys
 from ..transforms.crypto.subject_references import subject_references
 from ..transforms.stores.access_log import open_access_log
@@ -150,7 +150,7 @@ def open_desk(project: Project, *, clock: Callable[[], int]) -> Desk:
 
         def reference_tokens(domain: str, texts: Sequence[str]) -> list[bytes]:
             named = associated_data(domain)
-            told = [named + text_field(text) for text in texts]
+            told = [named + text for text in text_fields(texts)]
             digests = token_references.digest(pa.array(told, pa.binary())).tobytes()
             return [digests[start : start + 16] for start in range(0, len(digests), 16)]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import Any, Literal, Self
 
 from ...schemas.errors import ConfigError
@@ -298,11 +299,8 @@ class Desk:
             canonical_tokens=self._canonical_tokens,
         )
         judged = [judge.judge(lot) for lot in lots]
-        records = [each for lot, found in zip(lots, judged, strict=True) for each in self._records(lot, found, now)]
-        if len(lots) > 1:
-            in_order = dict(zip(places, records, strict=True))
-            records = [in_order[place] for place in range(len(records))]
-        position = self._access_log.append([record for each in records for record in each])
+        records = [self._records(lot, found, now) for lot, found in zip(lots, judged, strict=True)]
+        position = self._access_log.append(records[0] if len(lots) == 1 else _in_order(records, judged, places))
         if position:
             self._logged(position)
         return judge, judged
@@ -312,22 +310,24 @@ class Desk:
             self._snapshot = self._ledger.snapshot()
         return self._snapshot
 
-    def _records(self, lot: Lot, judged: Judged, now: int) -> Iterator[list[AccessRecord]]:
-        """Yields what the log gets of each token: a record for each customer whose value is shown, else one."""
+    def _records(self, lot: Lot, judged: Judged, now: int) -> list[AccessRecord]:
+        """Returns what the log gets of each token: a record for each customer whose value is shown, else one."""
         request, see = lot.request, None if judged.domain is None else judged.domain.see[lot.request.role].value
         typed = [token or text for token, text in zip(judged.spelled, lot.tokens, strict=True)]
         references = self._reference_tokens(request.domain, typed)
         named = [None] * len(typed) if lot.subjects is None else [subject or None for subject in lot.subjects]
-        for rule, reference, owners, subject in zip(judged.rules, references, judged.owners, named, strict=True):
-            decision, shown = ("allowed", see) if rule is Rule.PERMITTED else ("refused", None)
-            # By position, which is a good part of the time of a large column: who, where, and what was decided.
-            yield [
-                AccessRecord(
-                    now, request.actor, request.role, request.purpose, request.domain,
-                    reference, owner, decision, rule.value, shown,
-                )
-                for owner in owners or (subject,)
-            ]  # fmt: skip
+        who = (now, request.actor, request.role, request.purpose, request.domain)
+        said = {
+            rule: ("allowed", rule.value, see) if rule is Rule.PERMITTED else ("refused", rule.value, None)
+            for rule in set(judged.rules)
+        }
+        # In the order of the attributes, which is a good part of the time that a large column takes.
+        make = AccessRecord._make
+        return [
+            make((*who, reference, owner, *said[rule]))
+            for rule, reference, owners, subject in zip(judged.rules, references, judged.owners, named, strict=True)
+            for owner in owners or (subject,)
+        ]
 
     def _shown(self, lot: Lot, judged: Judged) -> Sequence[str | None]:
         """Returns the values as the role may see them."""
@@ -372,6 +372,18 @@ class Desk:
             last_digits=digits,
         )
         return says_for(rule, lot.request, self._policy), options
+
+
+def _in_order(
+    records: Sequence[Sequence[AccessRecord]], judged: Sequence[Judged], places: Sequence[int]
+) -> list[AccessRecord]:
+    """Returns the records of several lots in the order of the places of their tokens."""
+    of_token: list[list[AccessRecord]] = []
+    for lot, found in zip(records, judged, strict=True):
+        rest = iter(lot)
+        of_token += [list(islice(rest, max(1, len(owners)))) for owners in found.owners]
+    in_order = dict(zip(places, of_token, strict=True))
+    return [record for place in range(len(of_token)) for record in in_order[place]]
 
 
 def distribution_rules(policy: Policy) -> dict[str, tuple[tuple[str, Basis], ...]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +25,8 @@ __all__ = ["NOBODY", "ConsentNow", "Judged", "Lot", "TokenJudge"]
 NOBODY = b""
 """Reference of a customer whose id is blank: permits nothing."""
 
-_Key = tuple[str | None, bytes | None]
-"""A token, None where the text is none, and the reference of the customer named for it, None where none is."""
+_K = TypeVar("_K", str | None, tuple[str | None, bytes])
+"""A token, None where the text is none; with the reference of the customer where one is named for it."""
 _Verdict = tuple[Rule, str | None, tuple[bytes, ...]]
 """The rule that decided, the value, and whose it is."""
 
@@ -129,8 +129,13 @@ class TokenJudge:
         refusal = standing_refusal(lot.request, self.policy, self.actors)
         if refusal is not None or domain is None:
             return _refused(lot, refusal or Rule.UNKNOWN_DOMAIN, spelled)
-        told = self._told(lot, domain, spelled)
-        rows = [told[key] for key in _keys(lot, spelled)]
+        if lot.subjects is None:
+            told = self._of_tokens(lot, domain, spelled)
+            rows = [told[token] for token in spelled]
+        else:
+            named = list(zip(spelled, lot.subjects, strict=True))
+            told_to = self._of_customers(lot, domain, named)
+            rows = [told_to[key] for key in named]
         return Judged(
             rules=[rule for rule, _, _ in rows],
             values=[value for _, value, _ in rows],
@@ -139,74 +144,71 @@ class TokenJudge:
             domain=domain,
         )
 
-    def _told(self, lot: Lot, domain: TokenDomain, spelled: Sequence[str | None]) -> dict[_Key, _Verdict]:
-        """Returns what becomes of each token, or of each token and customer where customers are named."""
-        refusable = depends_on_ledger(self.policy.basis(lot.request.purpose))
-        # Where customers cannot refuse, "does not permit" could only mean an erased one; that is told as absent.
-        closed = Rule.SUBJECT_DOES_NOT_PERMIT if refusable else Rule.NO_ENTRY
-        absent = Rule.NOT_PERMITTED_OR_ABSENT if refusable and lot.subjects is None else Rule.NO_ENTRY
-        asked, told = self._before_the_vault(lot, spelled, closed)
-        found = self.vault.find_many(domain.name, list({token for token, _ in asked}), lot.key_version)
-        permitting = set[bytes]() if lot.subjects is not None else self._permitting(lot, found)
-        usable: dict[_Key, list[VaultEntry]] = {}
-        for token, subject in asked:
-            entries = _usable(found.get(token, ()), subject, permitting)
-            rule = _rule_of(entries, absent)
-            told[token, subject] = (rule, None, ())
-            if rule is Rule.PERMITTED:
-                usable[token, subject] = entries
-        values = self.vault.open_values([entries[0] for entries in usable.values()])
-        for (key, entries), value in zip(usable.items(), values, strict=True):
-            told[key] = (Rule.INTEGRITY, None, ()) if value is None else (Rule.PERMITTED, value, _owners(entries))
+    def _of_tokens(self, lot: Lot, domain: TokenDomain, spelled: Sequence[str | None]) -> dict[str | None, _Verdict]:
+        """Returns what becomes of each token where no customer is named, so that all whose value it is must permit."""
+        absent = Rule.NOT_PERMITTED_OR_ABSENT if self._refusable(lot) else Rule.NO_ENTRY
+        asked = {token for token in spelled if token is not None}
+        told: dict[str | None, _Verdict] = dict.fromkeys(asked, (absent, None, ()))
+        told[None] = (Rule.NOT_A_TOKEN, None, ())
+        found = self.vault.find_many(domain.name, list(asked), lot.key_version)
+        held = [entry.subject_ref for entries in found.values() for entry in entries]
+        permitting = self.consent.permitting(lot.request.purpose, held)
+        usable: dict[str | None, list[VaultEntry]] = {}
+        for token, entries in found.items():
+            if len(entries) == 1:
+                if entries[0].subject_ref in permitting:
+                    usable[token] = entries
+            elif permitting.issuperset([entry.subject_ref for entry in entries]):
+                usable[token] = entries
+        told.update(self._opened(usable))
         return told
 
-    def _before_the_vault(
-        self, lot: Lot, spelled: Sequence[str | None], closed: Rule
-    ) -> tuple[list[tuple[str, bytes | None]], dict[_Key, _Verdict]]:
-        """Returns what has to be looked up, and what is refused without that."""
-        permitting = None if lot.subjects is None else self.consent.permitting(lot.request.purpose, lot.subjects)
-        asked, told = [], dict[_Key, _Verdict]()
-        for token, subject in set(_keys(lot, spelled)):
-            if permitting is not None and subject not in permitting:
+    def _of_customers(
+        self, lot: Lot, domain: TokenDomain, keys: Sequence[tuple[str | None, bytes]]
+    ) -> dict[tuple[str | None, bytes], _Verdict]:
+        """Returns what becomes of each token for the customer named for it, who alone decides."""
+        # Where customers cannot refuse, "does not permit" could only mean an erased one; that is told as absent.
+        closed = Rule.SUBJECT_DOES_NOT_PERMIT if self._refusable(lot) else Rule.NO_ENTRY
+        permitting = self.consent.permitting(lot.request.purpose, {subject for _, subject in keys})
+        told: dict[tuple[str | None, bytes], _Verdict] = {}
+        asked: list[tuple[str, bytes]] = []
+        for token, subject in set(keys):
+            if subject not in permitting:
                 told[token, subject] = (closed, None, ())
             elif token is None:
                 told[token, subject] = (Rule.NOT_A_TOKEN, None, ())
             else:
+                told[token, subject] = (Rule.NO_ENTRY, None, ())
                 asked.append((token, subject))
-        return asked, told
+        found = self.vault.find_many(domain.name, list({token for token, _ in asked}), lot.key_version)
+        usable: dict[tuple[str | None, bytes], list[VaultEntry]] = {}
+        for token, subject in asked:
+            if mine := [entry for entry in found.get(token, ()) if entry.subject_ref == subject]:
+                usable[token, subject] = mine
+        told.update(self._opened(usable))
+        return told
 
-    def _permitting(self, lot: Lot, found: Mapping[str, Sequence[VaultEntry]]) -> set[bytes]:
-        """Returns which of the customers whose values were found permit the purpose."""
-        held = [entry.subject_ref for entries in found.values() for entry in entries]
-        return self.consent.permitting(lot.request.purpose, held)
+    def _refusable(self, lot: Lot) -> bool:
+        return depends_on_ledger(self.policy.basis(lot.request.purpose))
 
-
-def _keys(lot: Lot, spelled: Sequence[str | None]) -> Iterable[_Key]:
-    """Returns token and named customer of each row."""
-    return zip(spelled, repeat(None) if lot.subjects is None else lot.subjects, strict=False)
-
-
-def _usable(entries: Sequence[VaultEntry], subject: bytes | None, permitting: set[bytes]) -> list[VaultEntry]:
-    """Returns the named customer's entries, or without a name all of them if every customer permits."""
-    if subject is not None:
-        return [entry for entry in entries if entry.subject_ref == subject]
-    for entry in entries:
-        if entry.subject_ref not in permitting:
-            return []
-    return list(entries)
+    def _opened(self, usable: Mapping[_K, Sequence[VaultEntry]]) -> dict[_K, _Verdict]:
+        """Returns what becomes of those with entries that may be shown."""
+        told: dict[_K, _Verdict] = {}
+        single: dict[_K, Sequence[VaultEntry]] = {}
+        for key, entries in usable.items():
+            if len(entries) > 1 and len({entry.key_version for entry in entries}) > 1:
+                told[key] = (Rule.AMBIGUOUS_VERSION, None, ())
+            else:
+                single[key] = entries
+        values = self.vault.open_values([entries[0] for entries in single.values()])
+        for (key, entries), value in zip(single.items(), values, strict=True):
+            told[key] = (Rule.INTEGRITY, None, ()) if value is None else (Rule.PERMITTED, value, _owners(entries))
+        return told
 
 
 def _refused(lot: Lot, rule: Rule, spelled: Sequence[str | None]) -> Judged:
     count = len(lot.tokens)
     return Judged(rules=[rule] * count, values=[None] * count, owners=[()] * count, spelled=spelled, domain=None)
-
-
-def _rule_of(entries: Sequence[VaultEntry], absent: Rule) -> Rule:
-    if not entries:
-        return absent
-    if len(entries) > 1 and len({entry.key_version for entry in entries}) > 1:
-        return Rule.AMBIGUOUS_VERSION
-    return Rule.PERMITTED
 
 
 def _owners(entries: Sequence[VaultEntry]) -> tuple[bytes, ...]:

@@ -32,6 +32,7 @@ __all__ = [
     "seal",
     "seal_many",
     "text_field",
+    "text_fields",
 ]
 
 KEY_BYTES = 32
@@ -86,6 +87,17 @@ def text_field(text: str) -> bytes:
     """
     data = text.encode()
     return b"s" + len(data).to_bytes(4, "big") + data
+
+
+def text_fields(texts: Sequence[str]) -> list[bytes]:
+    """Returns ``associated_data(text)`` of each text.
+
+    >>> text_fields(["é", "card"]) == [associated_data("é"), associated_data("card")]
+    True
+    """
+    encoded = [text.encode() for text in texts]
+    heads = {size: _LENGTH(b"s", size) for size in set(map(len, encoded))}
+    return [heads[len(data)] + data for data in encoded]
 
 
 def number_field(number: int) -> bytes:

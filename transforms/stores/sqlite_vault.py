@@ -21,7 +21,7 @@ KNOWN = (
     f"WITH wanted (place, {KEY}) AS (VALUES {{}}) "  # noqa: S608
     f"SELECT place, event_time FROM wanted CROSS JOIN entries USING ({KEY})"
 )
-FOUND = "SELECT token, key_version, subject, event_time, sealed FROM entries WHERE domain = ? AND token IN ({})"
+FOUND = "SELECT domain, key_version, token, subject, event_time, sealed FROM entries WHERE domain = ? AND token IN ({})"
 SPLIT = "\x1f"
 """Stands between tokens; none has a control character."""
 # Tokens as hexadecimal: SQLite's texts end at a zero byte, and those that were not written by us may hold one.
@@ -88,10 +88,7 @@ class SqliteVaultTable:
     def find_many(self, domain: str, tokens: Sequence[str]) -> list[VaultEntry]:
         """Returns the entries of some tokens of a domain, of all versions and subjects, in any order."""
         with self._database.reading() as connection:
-            return [
-                VaultEntry(domain, key_version, token, subject, event_time, sealed)
-                for token, key_version, subject, event_time, sealed in in_portions(connection, FOUND, tokens, domain)
-            ]
+            return list(map(VaultEntry._make, in_portions(connection, FOUND, tokens, domain)))
 
     def event_times(self, keys: Sequence[EntryKey]) -> list[int | None]:
         """Returns for each key the event time of its entry, None where there is none."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from ...schemas.errors import IntegrityError
 from ...schemas.vault_entry import EntryKey, VaultEntry
-from ..crypto.envelope import associated_data, bytes_field, open_each, open_sealed, seal, text_field
+from ..crypto.envelope import associated_data, bytes_field, open_each, open_sealed, seal, text_field, text_fields
 from ..crypto.key_sets import VaultKeys
 from .consent_ledger import ConsentLedger
 from .data_keys import DataKeys
@@ -214,14 +214,13 @@ class Vault:
             StoreError: The data keys cannot be read.
         """
         keys = self._keys_of([entry.subject_ref for entry in entries])
+        tokens = text_fields([entry.token for entry in entries])
         opened = open_each(
             [keys.get(entry.subject_ref) for entry in entries],
             [entry.sealed for entry in entries],
             [
-                self._bound_field(entry.domain, entry.key_version)
-                + text_field(entry.token)
-                + bytes_field(entry.subject_ref)
-                for entry in entries
+                self._bound_field(entry.domain, entry.key_version) + token + bytes_field(entry.subject_ref)
+                for entry, token in zip(entries, tokens, strict=True)
             ],
         )
         return [None if value is None else value.decode() for value in opened]
