@@ -15,7 +15,8 @@ from typing import Any
 from ..schemas.errors import ConfigError, OutputError
 from ..transforms.access.detokenize import AnsweredColumn, Desk
 from .private_file import private_file
-from .token_files import Portion, TokenFile, open_token_file
+from .token_files import open_token_file
+from .token_portions import Portion, TokenFile
 
 __all__ = ["BulkReport", "BulkRequest", "detokenize_file"]
 

@@ -140,7 +140,7 @@ def test_json_lines_come_back_with_their_records_as_they_were(shop: Shop) -> Non
 
 
 def test_a_file_of_many_portions_comes_back_in_order(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consentry.pipelines.token_files.ROWS", 7)
+    monkeypatch.setattr("consentry.pipelines.token_parquet.ROWS", 7)
     tokens = [shop.card_token(number % 6) for number in range(100)]
     pq.write_table(pa.table({"card": tokens, "n": list(range(100))}), shop.place / "t.parquet")
     done = asked(shop, shop.place / "t.parquet", shop.place / "v.parquet", "--column", "card", "--domain", "card")
