@@ -242,3 +242,14 @@ def test_the_log_holds_references_and_no_ids(place: Place) -> None:
     stored = place.at_rest("access_log").lower()
     assert place.reference("customer-of-ours@example.com").lower() in stored
     assert not any(spelled.lower() in stored for spelled in spellings("customer-of-ours@example.com"))
+
+
+def test_an_append_tells_where_it_ends_and_links_are_those_of_the_chain(place: Place) -> None:
+    log, table = place.access_log(), place.access_log()._table
+    assert (table.last(), table.link(1), log.append([])) == (None, None, 0)
+    assert [log.append([record_of(number)] * 2) for number in range(3)] == [2, 4, 6]
+    assert table.last() == (6, log.verify().head)
+    chains = [link for (link,) in place.rows("access_log", "SELECT chain FROM entries ORDER BY position")]
+    assert [table.link(position) for position in range(8)] == [None, *chains, None]
+    behind = [entry.position for entries in table.entries(4) for entry in entries]
+    assert behind == [5, 6] and list(table.entries(6)) == []

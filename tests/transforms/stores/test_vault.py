@@ -776,3 +776,40 @@ def test_what_did_not_reach_the_disk_is_not_taken_for_held(office: Office) -> No
     assert office.held() == {row("t0")}
     assert office.write(*(row(f"t{number}") for number in range(9)), now=20) == Written(written=8, present=1)
     assert office.held() == {row(f"t{number}") for number in range(9)}
+
+
+# Many at once
+
+
+def test_many_tokens_are_found_as_each_by_itself(office: Office) -> None:
+    office.hear(said("granted", 1), said("granted", 1, "bob"), said("granted", 1, "Zoë"))
+    rows = [row(f"t{n}", subject) for n in range(1300) for subject in SUBJECTS[: 1 + n % 2]]
+    office.write(*rows, row("t1", version=2), row("t1", domain="email"), now=20)
+    tokens = [f"t{n}" for n in range(1250, -50, -1)]
+    for version in (None, 1, 2, 3):
+        found = office.vault.find_many("card", tokens, version)
+        singly = {token: office.vault.find("card", token, version) for token in tokens}
+        in_order = {
+            token: sorted(entries, key=lambda entry: (entry.key_version, entry.subject_ref))
+            for token, entries in singly.items()
+            if entries
+        }
+        assert found == in_order
+    assert office.vault.find_many("card", []) == office.vault.find_many("nothing", tokens) == {}
+
+
+def test_many_values_open_as_each_by_itself_and_one_that_does_not_hinders_no_other(office: Office) -> None:
+    office.hear(said("granted", 1), said("granted", 1, "bob"), said("granted", 1, "Zoë"))
+    office.write(*(row(f"t{n}", SUBJECTS[n % 3]) for n in range(9)), now=20)
+    entries = [office.vault.find("card", f"t{n}")[0] for n in range(9)]
+    assert office.vault.open_values(entries) == [office.vault.open_value(entry) for entry in entries]
+    assert office.vault.open_values([]) == []
+    entries[0] = entries[0]._replace(token="t1")
+    office.data_keys.destroy([entries[1].subject_ref])
+    with office.place.raw("data_keys") as connection:
+        connection.execute(
+            "UPDATE subject_keys SET wrapped = zeroblob(62) WHERE subject = ?", (entries[2].subject_ref,)
+        )
+    assert office.vault.open_values(entries) == [
+        None if n == 0 or n % 3 else f"value of card t{n}" for n in range(9)
+    ]  # fmt: skip
