@@ -26,6 +26,7 @@ from .cli_protect import protect
 from .cli_redact import redact
 from .cli_scan import scan
 from .cli_stream import stream_app
+from .cli_subject import subject_app
 from .cli_verify import verify
 from .console import notice
 from .interrupts import end_at_once, interrupt_in_silence
@@ -54,6 +55,7 @@ app.command()(audit)
 app.command()(scan)
 app.command()(detokenize)
 app.command()(redact)
+app.add_typer(subject_app, name="subject")
 app.add_typer(dead_letters_app, name="dead-letters")
 
 

@@ -30,6 +30,7 @@ from ..transforms.values.token_spelling import canonical_token
 from .keyring_files import create_keys, open_keyring, open_vault_keys, rotate_keys
 
 __all__ = [
+    "STORES",
     "Stores",
     "check_stores",
     "create_keys",

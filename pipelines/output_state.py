@@ -19,10 +19,10 @@ from ..transforms.crypto.key_sets import ProofKeys, PublicKeys
 from .exchange import exchange_folders
 from .letters import LetterOutput, open_letter_output
 from .manifest_file import sign_manifest
-from .publication import FILE_SCHEME, LocalPublication
+from .publication import FILE_SCHEME, LocalPublication, has_unpublished, is_local, remove_abandoned
 from .verify import verify_output
 
-__all__ = ["alone_in", "check_still", "exchange_state", "sound_output"]
+__all__ = ["alone_in", "check_still", "exchange_state", "is_being_written", "sound_output"]
 
 
 @contextmanager
@@ -63,6 +63,14 @@ def sound_output(project: Project, out: str) -> LetterOutput:
             "and restore the output or protect the inputs again"
         )
     return open_letter_output(out, trust)
+
+
+def is_being_written(out: str) -> bool:
+    """Tells whether a run that lives is making the next state of a local output."""
+    if not is_local(out):
+        return False
+    remove_abandoned(_folder(out))
+    return has_unpublished(_folder(out))
 
 
 def exchange_state(

@@ -33,8 +33,10 @@ __all__ = [
     "LocalPublication",
     "ObjectPublication",
     "Publication",
+    "has_unpublished",
     "is_local",
     "open_publication",
+    "remove_abandoned",
 ]
 
 DATA = "data"
@@ -262,6 +264,11 @@ def remove_abandoned(out: Path) -> int:
         finally:
             os.close(lock)
     return removed
+
+
+def has_unpublished(out: Path) -> bool:
+    """Whether there is a hidden folder of a run into ``out``."""
+    return any(True for _ in out.parent.glob(f".{_escaped(out.name)}{MARK}*"))
 
 
 def _escaped(name: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ..schemas.consent import format_instant
 from ..schemas.errors import ConfigError, StoreError
@@ -19,12 +19,12 @@ from ..schemas.policy import Policy
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
 from ..transforms.access.detokenize import distribution_rules
-from ..transforms.crypto.key_sets import ProofKeys, TokenKeys
+from ..transforms.crypto.key_sets import ProofKeys, PublicKeys, TokenKeys
 from ..transforms.output_marks import OutputMarks
 from ..transforms.redaction import FieldLoss, Redaction
 from ..transforms.row_owners import OwnerFinder
 from ..transforms.stores.consent_ledger import KnownSubjects
-from ..transforms.stores.erasure_journal import open_erasures
+from ..transforms.stores.erasure_journal import erasures_exist, open_erasures
 from ..transforms.subject_marks import SubjectMarks
 from ..transforms.tally import Key, Tally
 from ..transforms.text_redaction import Needles
@@ -32,10 +32,11 @@ from ..transforms.tokens.open_tokenizer import open_tokenizer
 from ..transforms.tokens.tokenizer import Tokenizer
 from .desk import Stores, open_stores
 from .keyring_files import open_proof_keys, open_token_keys
+from .letters import open_letter_output
 from .output_rewrite import rewrite_output
 from .streams.output import is_stream_output
 
-__all__ = ["RedactReport", "Redactor", "known_marks", "open_redactor", "redact_output"]
+__all__ = ["RedactReport", "Redactor", "check_redactable", "known_marks", "open_redactor", "redact_output"]
 
 HIDDEN = ("redacted_no_permission", "redacted")
 ACTED = {
@@ -103,6 +104,33 @@ def redact_output(
         return redactor.redact(out, all_rows=all_rows)
 
 
+def check_redactable(project: Project, policy: Policy, out: str, *, all_rows: bool = False) -> None:
+    """Refuses an output that could not be redacted.
+
+    Raises:
+        ConfigError: No output of this project; the policy treats its fields otherwise by now; or it does not tell whose
+            its rows are.
+        IntegrityError: It is not signed by a trusted key.
+    """
+    output = open_letter_output(out, PublicKeys.load(project.trust))
+    marks = OutputMarks(policy, output.manifest.dataset)
+    for file in output.manifest.files:
+        if file.kind == "data":
+            with output.folder.open(file.path) as opened, pq.ParquetFile(opened) as parquet:
+                _check_schema(out, output.manifest, marks, parquet.schema_arrow, all_rows)
+
+
+def _check_schema(out: str, manifest: Manifest, marks: OutputMarks, schema: pa.Schema, all_rows: bool) -> None:
+    marks.check(schema)
+    if not marks.tells_subjects(schema) and not all_rows:
+        raise ConfigError(
+            f"{out}: does not tell whose its rows are (datasets.{manifest.dataset}.subject is neither kept nor "
+            "tokenized), so only all of them can be redacted; add --all-rows if that is what you want, or protect the "
+            "inputs again; nothing was changed",
+            reason="subjects_not_told",
+        )
+
+
 @contextmanager
 def open_redactor(
     project: Project, *, now: int, clock: Callable[[], int] = lambda: time.time_ns() // 1000
@@ -138,15 +166,16 @@ def known_marks(project: Project, stores: Stores, known: KnownSubjects) -> Subje
     """
     if not known.erased:
         return SubjectMarks(stores.keys)
-    path = Path(project.erasures.partition(":")[2])
-    with ExitStack() as opened:
-        marks = opened.enter_context(closing(open_erasures(project.erasures))).marks() if path.exists() else {}
+    marks: dict[bytes, set[bytes]] = {}
+    if erasures_exist(project.erasures):
+        with closing(open_erasures(project.erasures)) as journal:
+            marks = journal.marks()
     missing = sum(reference not in marks for reference in known.erased)
     if missing:
         raise StoreError(
-            f"{path}: the journal of erasures lacks {missing} of {len(known.erased)} erased subjects of the ledger, so "
-            "their rows cannot be told; restore the newest one, or erase them again, by name, with `consentry subject "
-            "erase`"
+            f"{project.erasures}: the journal of erasures lacks {missing} of {len(known.erased)} erased subjects of "
+            "the ledger, so their rows cannot be told; restore the newest one, or erase them again, by name, with "
+            "`consentry subject erase`"
         )
     return SubjectMarks(stores.keys, frozenset(mark for each in marks.values() for mark in each))
 
@@ -265,14 +294,7 @@ class _OutputRedaction:
 
     def schema(self, schema: pa.Schema) -> pa.Schema:
         """Returns the schema after it, once the file's fields are known to be what the policy says."""
-        self._marks.check(schema)
-        if not self._marks.tells_subjects(schema) and not self._all_rows:
-            raise ConfigError(
-                f"{self._out}: does not tell whose its rows are (datasets.{self._old.dataset}.subject is neither kept "
-                "nor tokenized), so only all of them can be redacted; add --all-rows if that is what you want, or "
-                "protect the inputs again; nothing was changed",
-                reason="subjects_not_told",
-            )
+        _check_schema(self._out, self._old, self._marks, schema, self._all_rows)
         self.judges_event_times &= self._marks.keeps_event_time(schema)
         return self._marks.schema(schema)
 

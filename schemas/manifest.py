@@ -22,12 +22,16 @@ __all__ = [
     "MANIFEST_NAME",
     "Books",
     "ConsentOutcomes",
+    "Count",
+    "Digest",
     "FieldTreatment",
     "FileKind",
     "Inputs",
+    "Instant",
     "KeyVersions",
     "Manifest",
     "OutputFile",
+    "Part",
     "PolicyUsed",
     "SignatureText",
     "SoftwareUsed",
@@ -60,11 +64,13 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Instant = Annotated[str, AfterValidator(_instant)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a signed document: frozen, without unknown keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class Books(_Part):
+class Books(Part):
     """Records counted at four places, each by who handles them: the reader, both writers, and protection."""
 
     in_: Count = Field(alias="in")
@@ -78,7 +84,7 @@ class Books(_Part):
         return self.in_ == self.out + self.dropped + self.dead_lettered
 
 
-class ConsentOutcomes(_Part):
+class ConsentOutcomes(Part):
     """Records of the output by the most that their permissions allow; they add up to ``out``."""
 
     distributable: Count = 0
@@ -92,7 +98,7 @@ class ConsentOutcomes(_Part):
         return self.distributable + self.token_only + self.redacted + self.no_subject
 
 
-class FieldTreatment(_Part):
+class FieldTreatment(Part):
     """What became of a field. ``outcomes`` counts its values, nulls too; a dropped field has none.
 
     Beside these, ``vault_candidate`` and ``found:ENTITY`` count what was found among them.
@@ -118,7 +124,7 @@ class FieldTreatment(_Part):
         return {name: str(value) for name in names if (value := getattr(self, name)) is not None}
 
 
-class VaultWrites(_Part):
+class VaultWrites(Part):
     """Vault entries of a run; ``purged`` are those that the ledger's news removed while it published."""
 
     written: Count = 0
@@ -128,7 +134,7 @@ class VaultWrites(_Part):
     purged: Count = 0
 
 
-class OutputFile(_Part):
+class OutputFile(Part):
     """A file of the output, by its path below the output's folder."""
 
     path: str = Field(
@@ -144,21 +150,21 @@ class OutputFile(_Part):
         return "data" if self.path.startswith("data/") else "dead_letters"
 
 
-class PolicyUsed(_Part):
+class PolicyUsed(Part):
     """The policy: its version and the SHA-256 of its RFC 8785 form."""
 
     version: Annotated[int, Field(ge=1, le=SAFE_INTEGER, strict=True)]
     digest: Digest
 
 
-class SoftwareUsed(_Part):
+class SoftwareUsed(Part):
     """Versions of the parts that shape an output, and the SHA-256 over the installed sources of Consentry."""
 
     digest: Digest
     versions: Mapping[str, str]
 
 
-class KeyVersions(_Part):
+class KeyVersions(Part):
     """The primary version of each key set."""
 
     token: Count
@@ -166,7 +172,7 @@ class KeyVersions(_Part):
     proof: Count
 
 
-class Inputs(_Part):
+class Inputs(Part):
     """How much was read; which files is nobody's business.
 
     Of a stream: its partitions, and the bytes of its records in memory.
@@ -176,7 +182,7 @@ class Inputs(_Part):
     bytes: Count
 
 
-class StreamProgress(_Part):
+class StreamProgress(Part):
     """How far a stream is whose output this is.
 
     ``corrections`` counts vault entries that were removed because of what was learned after they were written.
@@ -188,14 +194,14 @@ class StreamProgress(_Part):
     corrections: Count
 
 
-class SignatureText(_Part):
+class SignatureText(Part):
     """An Ed25519 signature in hexadecimal, and the id of the key that made it."""
 
     key_id: str = Field(pattern=r"^[0-9a-f]{16}$")
     value: str = Field(pattern=r"^[0-9a-f]{128}$")
 
 
-class Manifest(_Part):
+class Manifest(Part):
     """What a run did. ``signature`` is None until it is signed."""
 
     format: Literal["consentry-manifest-1"] = "consentry-manifest-1"

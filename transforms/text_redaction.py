@@ -18,15 +18,15 @@ from .nested_columns import numpy_bools
 
 __all__ = ["Needles", "changed_texts", "has_span_tokens", "without_tokens"]
 
-SHORTEST_INSIDE = 6
-"""Shorter values are looked for as whole values only: inside of texts they would be found everywhere."""
+SHORTEST = 6
+"""Shorter ones are not looked for: they would be found everywhere, in what is nobody's."""
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, slots=False, kw_only=True, repr=False)
 class Needles:
-    """What names one subject: the raw id and its tokens; case and blanks at the ends do not matter.
+    """What names one subject: the raw id and its tokens, as values or as words in texts, whatever their case.
 
     Attributes:
         subject: The raw id.
@@ -40,37 +40,35 @@ class Needles:
         return f"<Needles: an id and {len(self.tokens)} tokens; values hidden>"
 
     @cached_property
-    def whole(self) -> pa.StringArray:
-        """Values that are one of them, in lower case."""
-        return pa.array(sorted({each.strip().lower() for each in (self.subject, *self.tokens)}), pa.string())
+    def telling(self) -> tuple[str, ...]:
+        """Those that are long enough to be looked for."""
+        return tuple(sorted(each for each in {self.subject.strip(), *self.tokens} if len(each) >= SHORTEST))
 
-    @cached_property
-    def inside(self) -> tuple[str, ...]:
-        """Those that are looked for inside of texts too."""
-        return tuple(sorted(each for each in {self.subject.strip(), *self.tokens} if len(each) >= SHORTEST_INSIDE))
+    @property
+    def tells_id(self) -> bool:
+        """Whether the raw id is one of them."""
+        return self.subject.strip() in self.telling
 
     @cached_property
     def _words(self) -> re.Pattern[str]:
-        words = "|".join(re.escape(each) for each in sorted(self.inside, key=len, reverse=True))
+        words = "|".join(re.escape(each) for each in sorted(self.telling, key=len, reverse=True))
         return re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
 
     def found(self, texts: pa.StringArray) -> Bools:
         """Returns which texts are or hold one of them."""
-        found = numpy_bools(pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts)), value_set=self.whole))
-        for row in np.flatnonzero(self._maybe(texts) & ~found).tolist():
+        found = self._maybe(texts)
+        for row in np.flatnonzero(found).tolist():
             found[row] = self._words.search(texts[row].as_py()) is not None
         return found
 
     def removed(self, texts: pa.StringArray) -> pa.StringArray:
         """Returns texts without them."""
-        whole = numpy_bools(pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts)), value_set=self.whole))
-        texts = pc.if_else(pa.array(whole), REDACTED, texts) if whole.any() else texts
         maybe = self._maybe(texts)
         return _replaced(texts, maybe, lambda text, _: self._words.sub(REDACTED, text)) if maybe.any() else texts
 
     def _maybe(self, texts: pa.StringArray) -> Bools:
         found = np.zeros(len(texts), np.bool_)
-        for needle in self.inside:
+        for needle in self.telling:
             found |= numpy_bools(pc.match_substring(texts, needle, ignore_case=True))
         return found
 

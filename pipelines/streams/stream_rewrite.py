@@ -19,6 +19,7 @@ from ..manifest_file import balanced_books
 from ..outcome import Outcome
 from ..output_rewrite import MakeRewriting, rewrite_files, run_name
 from ..output_state import sound_output
+from .epochs import EpochState
 from .journal import Journal, Replay, open_journal
 from .output import StreamOutput, open_stream_output
 from .stream_publication import StreamPublication
@@ -60,6 +61,7 @@ def rewrite_stream_output(
         config, state = settled_stream(journal, project, out, now, clock())
         publication = StreamPublication(config, state, journal=journal, output=output, keys=keys, clock=clock)
         finish_interrupted(publication, journal)
+        _abandon_open(journal)
         found = sound_output(project, out)
         _check_known(found.manifest, journal, out)
         output.clear_staging()
@@ -75,6 +77,13 @@ def rewrite_stream_output(
             manifest = publication.show_replay(sealed)
         output.clear_staging()
         return manifest
+
+
+def _abandon_open(journal: Journal) -> None:
+    """Forgets an epoch that is not sealed: done again, it would go by the consents of when it began."""
+    last = journal.last()
+    if last is not None and last[1] is EpochState.OPEN:
+        journal.abandon(last[0])
 
 
 def _check_known(manifest: Manifest, journal: Journal, out: str) -> None:

@@ -61,6 +61,13 @@ class ConsentSnapshot:
             places[~np.asarray(refs.is_valid())] = NOBODY
         return places
 
+    def is_erased(self, refs: pa.FixedSizeBinaryArray) -> bool:
+        """Returns whether all of some subjects are erased."""
+        located = self.locate(refs)
+        newer = np.where(located >= self._old.subjects, located - self._old.subjects, STRANGER)
+        older = np.where(newer == STRANGER, np.maximum(located, STRANGER), self._place_in_old[newer])
+        return bool((self._old.erased[older] | self._new.erased[newer]).all())
+
     def permits(self, purpose: str, basis: Basis, located: Rows, at: Rows, has_time: Bools) -> Bools:
         """Returns whether each subject permits a purpose at an instant.
 

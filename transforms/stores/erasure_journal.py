@@ -10,12 +10,19 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Protocol
 
 from .sqlite_database import sqlite_path
 
-__all__ = ["ErasureCase", "ErasureJournal", "ErasureState", "ErasureTable", "HeldBack", "open_erasures"]
+__all__ = [
+    "ErasureCase",
+    "ErasureJournal",
+    "ErasureState",
+    "ErasureTable",
+    "HeldBack",
+    "erasures_exist",
+    "open_erasures",
+]
 
 STORE = "erasures"
 
@@ -154,6 +161,18 @@ def account_text(account: Mapping[str, Any]) -> str:
     return json.dumps(account, sort_keys=True)
 
 
+def erasures_exist(uri: str) -> bool:
+    """Whether a project has a journal of erasures; the first erasure makes it.
+
+    Args:
+        uri: ``sqlite:FILE``.
+
+    Raises:
+        ConfigError: The URI names no store of this version.
+    """
+    return sqlite_path(uri, store=STORE).exists()
+
+
 def open_erasures(uri: str, *, create: bool = False) -> ErasureJournal:
     """Returns the journal of a project.
 
@@ -167,5 +186,4 @@ def open_erasures(uri: str, *, create: bool = False) -> ErasureJournal:
     """
     from .sqlite_erasures import SqliteErasureTable
 
-    path: Path = sqlite_path(uri, store=STORE)
-    return ErasureJournal(SqliteErasureTable(path, create=create))
+    return ErasureJournal(SqliteErasureTable(sqlite_path(uri, store=STORE), create=create))

@@ -185,6 +185,31 @@ class Vault:
             raise IntegrityError("vault: the data key of an entry's subject is gone, so its value cannot be opened")
         return open_sealed(key, entry.sealed, self._bound(entry.key)).decode()
 
+    def entries_of(self, reference: bytes) -> list[VaultEntry]:
+        """Returns all entries of a subject.
+
+        Raises:
+            StoreError: The vault cannot be read.
+        """
+        keys = [key for entries in self._table.judged([reference]) for key, _ in entries]
+        found = {entry.key: entry for key in keys for entry in self._table.find(key.domain, key.token)}
+        return [found[key] for key in keys if key in found]
+
+    def remove_subject(self, reference: bytes) -> int:
+        """Removes all entries of a subject for good, and returns how many there were.
+
+        Raises:
+            StoreError: The vault cannot be written.
+        """
+        with self._lock, self._table.writing():
+            keys = [key for entries in self._table.judged([reference]) for key, _ in entries]
+            self._table.delete(keys)
+            applied = self._table.applied()
+            if keys and applied is not None:
+                self._table.set_applied(applied._replace(purges=applied.purges + 1))
+        self._table.forget_deleted()
+        return len(keys)
+
     def follow(self, ledger: ConsentLedger, rules: Rules, now: int) -> int:
         """Judges again what has news in the ledger, has come into effect, or is under new rules.
 
