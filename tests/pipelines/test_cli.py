@@ -95,6 +95,7 @@ commands = [
     ["policy", "diff", str(before), str(before)],
     ["consent", "import", str(shop.place / "consents.jsonl")], ["consent", "record", *said],
     ["consent", "show", "--subject", "c-0"], ["consent", "verify"],
+    ["vault", "status"], ["vault", "migrate"],
     ["verify", str(shop.out)],
     ["detokenize", "card", sys.argv[2], *asked],
     ["protect", "--help"],
@@ -112,7 +113,7 @@ print(len(commands), "commands")
 def test_no_command_but_protect_loads_beam(shop: Shop) -> None:
     program = (sys.executable, "-c", LIGHT, shop.place, shop.card_token(0))
     done = process(program=program, PYTHONPATH=str(Path(__file__).parent.parent))
-    assert (done.code, done.out, done.err) == (0, "15 commands\n", "")
+    assert (done.code, done.out, done.err) == (0, "17 commands\n", "")
 
 
 def test_config_stands_before_or_after_the_name_of_a_sub_command(shop: Shop) -> None:

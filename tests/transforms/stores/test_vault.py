@@ -144,6 +144,7 @@ class Played:
         self.model = VaultModel(BASES)
         self.rules = RULES
         self.written: list[Row] = []
+        self.judged_at: int | None = None
 
     def play(self, step: tuple[Any, ...], clock: int) -> None:
         kind, *rest = step
@@ -159,6 +160,7 @@ class Played:
             office.hear(Erased(rest[1]))
         elif kind == "follow":
             assert office.follow(clock, self.rules) == self.model.follow(self.rules, clock)
+            self.settle(clock)
         elif kind == "again":
             self.write(office, self.written, 1, clock, clock)
         else:
@@ -171,8 +173,15 @@ class Played:
             portion = rows[start::portions]
             new = self.model.write(portion, self.rules, now=now, clock=clock)
             result = office.write(*portion, now=now, clock=clock, rules=self.rules)
+            self.settle(clock)
             assert result.written == new
             assert result.written + result.refreshed + result.present + result.refused == len(portion)
+
+    def settle(self, clock: int) -> None:
+        """Where nothing came into effect until the clock, the vault need not note that it was told it."""
+        noted = self.offices[0].place.rows("vault", "SELECT at FROM applied")
+        assert self.judged_at is None or noted[0][0] in (self.judged_at, max(self.judged_at, clock))
+        self.model.present = self.judged_at = noted[0][0] if noted else None
 
     def same(self) -> None:
         erased = {entry.subject for entry in self.model.history if isinstance(entry, Erased)}
