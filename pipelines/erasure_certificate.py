@@ -27,6 +27,7 @@ def made_certificate(
     tenant: str,
     ledger: tuple[int, bytes],
     outputs: Sequence[CertifiedOutput],
+    unnamed: Sequence[str],
     held: Sequence[HeldBack],
     tells_id: bool,
     keys: ProofKeys,
@@ -40,6 +41,7 @@ def made_certificate(
         tenant: Whose it is.
         ledger: Position and link of the last entry.
         outputs: That were redacted and searched.
+        unnamed: Places of other outputs that the project knows of.
         held: What legal obligations hold back.
         tells_id: Whether the raw id is long enough to be searched for in any column.
         keys: Sign it.
@@ -64,7 +66,7 @@ def made_certificate(
             )
             for part in held
         ),
-        remains=tuple(_remains(case, policy, outputs, held, tells_id)),
+        remains=tuple(_remains(case, policy, _named(outputs, unnamed), held, tells_id)),
     )
     signature = keys.sign(SignatureContext.CERTIFICATE, signed_bytes(certificate.as_json()))
     return certificate.signed_with(SignatureText(key_id=signature.key_id, value=signature.value.hex()))
@@ -90,8 +92,13 @@ def verified_certificate(path: Path, trust: PublicKeys) -> Certificate:
     return certificate
 
 
+def _named(outputs: Sequence[CertifiedOutput], unnamed: Sequence[str]) -> str:
+    named = ", ".join(output.path for output in outputs) or "none"
+    return f"named: {named}; known to the project and not named: {', '.join(unnamed) or 'none'}"
+
+
 def _remains(
-    case: ErasureCase, policy: Policy, outputs: Sequence[CertifiedOutput], held: Sequence[HeldBack], tells_id: bool
+    case: ErasureCase, policy: Policy, named: str, held: Sequence[HeldBack], tells_id: bool
 ) -> Iterator[Remainder]:
     frozen = parse_instant(case.account["steps"][ErasureState.FROZEN])
     window = frozen + (policy.dead_letters.retain + DAY) // timedelta(microseconds=1)
@@ -101,10 +108,9 @@ def _remains(
         "under the key of their day alone; keys of days up to the erasure are destroyed by the instant given.",
         until=format_instant(window),
     )
-    named = ", ".join(output.path for output in outputs) or "none"
     yield Remainder(
         what="other_outputs",
-        says=f"Outputs that were not named hold what they held, tokens of this person included (named: {named}). "
+        says=f"Outputs that were not named hold what they held, tokens of this person included ({named}). "
         "`consentry redact DIR` takes that out of them at any later time.",
     )
     yield Remainder(

@@ -7,7 +7,7 @@ under tokens that somebody has. What a killed run has left is settled by what li
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,15 @@ from ..schemas.project import Project
 from ..transforms.stores.sqlite_database import SqliteDatabase, sqlite_path
 from .publication import FILE_SCHEME, MARK, is_local
 
-__all__ = ["KnownOutput", "KnownOutputs", "note_output", "noted_run", "open_known_outputs", "place_of"]
+__all__ = [
+    "KnownOutput",
+    "KnownOutputs",
+    "note_output",
+    "noted_run",
+    "open_known_outputs",
+    "place_of",
+    "unnamed_places",
+]
 
 STORE = "outputs"
 
@@ -143,6 +151,12 @@ def noted_run(project: Project, output: KnownOutput) -> Iterator[None]:
             known.forget(output.place, output.run)
             raise
         known.note(replace(output, published=True))
+
+
+def unnamed_places(project: Project, named: Iterable[str]) -> tuple[str, ...]:
+    """Returns the places of outputs that the project knows of and that are not among those named."""
+    with closing(open_known_outputs(project)) as known:
+        return tuple(sorted({output.place for output in known.all()} - {place_of(out) for out in named}))
 
 
 def place_of(out: str) -> str:

@@ -41,6 +41,7 @@ from .desk import Stores, open_stores
 from .erasure_certificate import made_certificate
 from .held_values import held_back, release_held
 from .keyring_files import open_proof_keys, open_token_keys
+from .known_outputs import unnamed_places
 from .publication import FILE_SCHEME, is_local
 
 __all__ = ["EraseOptions", "erase_subject", "listed_erasures"]
@@ -328,6 +329,7 @@ class _Erasure:
             tenant=self._project.tenant,
             ledger=(position, verified.head),
             outputs=outputs,
+            unnamed=unnamed_places(self._project, case.outputs),
             held=self._journal.held(self._reference),
             tells_id=self._needles().tells_id,
             keys=self._proof_keys,

@@ -14,11 +14,14 @@ import pytest
 from consentry.pipelines.desk import open_desk, open_stores
 from consentry.pipelines.erasure_certificate import verified_certificate
 from consentry.pipelines.held_values import show_held
+from consentry.pipelines.known_outputs import note_output
 from consentry.pipelines.letters import open_letter_output, open_stored, stored_letters
+from consentry.pipelines.output_versions import known_from_output
 from consentry.pipelines.subject_erasure import EraseOptions, erase_subject
 from consentry.schemas.certificate import Certificate, parse_certificate
 from consentry.schemas.consent import format_instant
 from consentry.schemas.errors import ConfigError, IntegrityError, RunError, SignatureError, StoreError
+from consentry.schemas.policy_file import read_policy
 from consentry.transforms.crypto.key_sets import PublicKeys
 from consentry.transforms.crypto.subject_references import subject_reference
 from consentry.transforms.stores.erasure_journal import ErasureCase, ErasureState, open_erasures
@@ -69,7 +72,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def shop(made: Path, tmp_path: Path) -> RedactedShop:
     shutil.copytree(made, tmp_path / "place")
-    return RedactedShop(tmp_path / "place")
+    shop = RedactedShop(tmp_path / "place")
+    (tmp_path / "place" / "shop" / "outputs.db").unlink()  # it knows the place that the shop was copied from
+    note_output(shop.project, known_from_output(shop.project, read_policy(shop.project.policy), str(shop.out)))
+    return shop
 
 
 def erase(
@@ -141,7 +147,13 @@ def test_the_certificate_says_what_was_done_and_what_remains_and_verifies_withou
     always = {"dead_letters", "other_outputs", "tokens", "backups_of_data_keys", "access_log"}
     assert remains.keys() == {*always, "held_back"}
     assert remains["dead_letters"].until == format_instant(NOW + HOUR + 8 * DAY)
-    assert str(shop.out) in remains["other_outputs"].says
+    assert f"(named: {shop.out}; known to the project and not named: none)" in remains["other_outputs"].says
+
+
+def test_the_certificate_names_outputs_that_the_project_knows_and_that_were_not_named(shop: RedactedShop) -> None:
+    (other,) = {each.what: each for each in erase(shop).remains}.keys() & {"other_outputs"}
+    says = {each.what: each.says for each in erase(shop).remains}[other]
+    assert f"(named: none; known to the project and not named: {shop.out.resolve()})" in says
 
 
 def test_a_changed_certificate_is_found_out(shop: RedactedShop) -> None:
