@@ -17,11 +17,17 @@ import numpy as np
 import pyarrow as pa
 from consentry.schemas.consent import ConsentEvent, Decision
 from consentry.schemas.info_types import Basis
+from consentry.schemas.policy import Policy
+from consentry.transforms.access.detokenize import Desk
+from consentry.transforms.crypto.cmac_columns import ColumnCmac
 from consentry.transforms.crypto.key_sets import VaultKeys
 from consentry.transforms.crypto.subject_references import subject_references
+from consentry.transforms.stores.access_log import open_access_log
 from consentry.transforms.stores.consent_ledger import ConsentLedger, open_ledger
 from consentry.transforms.stores.data_keys import open_data_keys
 from consentry.transforms.stores.vault import Candidates, Vault, open_vault
+from consentry.transforms.values.masking import masked
+from consentry.transforms.values.token_spelling import canonical_tokens
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 SUBJECTS = 1_000_000
@@ -30,6 +36,18 @@ VAULTED_SUBJECTS = 100_000
 BATCH = 65_536
 NOW = 1_790_000_000_000_000
 GRANTED_AT, EVENT_TIME = NOW - 10**13, NOW - 10**12
+DETOKENIZED, PORTION = 50_000, 16_384
+POLICY = {
+    "version": 1,
+    "purposes": {"support": {"basis": "consent", "says": "So that our staff can help you."}},
+    "roles": {"agent": {"purposes": ["support"]}},
+    "info_types": {
+        "card": {
+            "action": "tokenize", "format": "digits", "domain": "card", "collect": ["support"],
+            "distribute": ["support"], "see": {"agent": "full"},
+        }
+    },
+}  # fmt: skip
 RULES = {"card": (("support", Basis.CONSENT),)}
 KEYS = {"tenant": "bench", "secrets": {1: bytes(32)}, "primary": 1, "root": bytes(range(32))}
 
@@ -51,6 +69,7 @@ def run(scale: float = 1.0) -> list[dict[str, Any]]:
         rows.append(_row("ledger opened and its chain checked, events/s", subjects / _seconds(opened.snapshot)))
         rows += _decisions(opened, keys, subjects, records)
         rows += _vault_writes(vault, opened, keys, vaulted, records, sealing)
+        rows += _detokenizations(place, keys, vault, opened, min(vaulted, DETOKENIZED))
         for store in (vault, ledger, opened, data_keys):
             store.close()
     return rows
@@ -108,6 +127,59 @@ def _vault_writes(
     ]
 
 
+def _detokenizations(
+    place: Path, keys: VaultKeys, vault: Vault, ledger: ConsentLedger, count: int
+) -> list[dict[str, Any]]:
+    """Detokenizes what the vault holds, a portion at a time as for a file; the limit is opening the values alone.
+
+    By the processor's time: the log waits for the disk once a portion, and not for the processor.
+    """
+    policy = Policy.model_validate(POLICY)
+    log = open_access_log(f"sqlite:{place / 'access.db'}", create=True)
+    cmac = ColumnCmac(keys.derive_root("access-log"))
+    desk = Desk(
+        policy=policy,
+        vault=vault,
+        ledger=ledger,
+        access_log=log,
+        actors=None,
+        canonical_tokens=canonical_tokens,
+        mask=masked,
+        reference_subjects=lambda ids: subject_references(pa.array(ids), keys.reference_key).to_pylist(),
+        reference_tokens=lambda _, texts: _pieces(cmac.digest(pa.array(texts, pa.string())).tobytes()),
+        clock=lambda: NOW,
+    )
+    tokens = [f"{number:016d}" for number in np.random.default_rng(4).permutation(count).tolist()]
+    limit, spent, found = 0.0, 0.0, 0
+    for start in range(0, len(tokens), PORTION):
+        portion = tokens[start : start + PORTION]
+        limit += _opening_seconds(len(portion))
+        begun = time.process_time()
+        column = desk.detokenize_column("card", portion, purpose="support", role="agent", actor="bench")
+        spent += time.process_time() - begun
+        found += sum(value is not None for value in column.values)
+    if found < len(tokens) // 2:
+        raise AssertionError("most tokens of the benchmark have a value that may be shown")
+    log.close()
+    name = f"detokenize {len(tokens):,} tokens, tokens/s of one core"
+    return [_row(name, len(tokens) / spent, len(tokens) / limit, OPENING)]
+
+
+def _opening_seconds(count: int) -> float:
+    """Returns the processor's seconds for opening so many values, each under a key of its own, and nothing else."""
+    key, nonce = os.urandom(32), os.urandom(12)
+    sealed = AESGCM(key).encrypt(nonce, b"4111111111111111", b"bound")
+    begun = time.process_time()
+    for _ in range(count):
+        AESGCM(key).decrypt(nonce, sealed, b"bound")
+    return time.process_time() - begun
+
+
+def _pieces(digests: bytes) -> list[bytes]:
+    return [digests[start : start + 16] for start in range(0, len(digests), 16)]
+
+
+OPENING = "AES-256-GCM, new key and open"
 SEALING, SEARCH = "AES-256-GCM, new key and seal", "numpy searchsorted"
 
 

@@ -22,6 +22,7 @@ SUITES = {
     "ff1": "FF1 over columns, Arrow string to Arrow string, one core",
     "tokens": "Token formats, Arrow string to Arrow string, one core",
     "stores": "Consent decisions, ledger and vault",
+    "vault": "The vault, in SQLite and PostgreSQL, all cores",
     "protect": "The whole process, against a bare pyarrow copy",
     "detection": "Detection in texts: how fast, rows per second",
     "detection_quality": "Detection in texts and columns: how well",

@@ -17,14 +17,17 @@ from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
 from ..transforms.protection_plan import check_dataset_columns, dataset_of, plan_protection
 from ..transforms.stage import SharedStage, StageConfig, settle_stage
-from .desk import check_stores, distribution_rules, oldest_kept, open_stores
+from .checkpoints import Checkpoints
+from .desk import check_stores, distribution_rules, open_stores
 from .file_systems import check_file_system
 from .graph import ProtectFiles, RunWatch, SharedWatch
 from .keyring_files import open_proof_keys
+from .known_outputs import KnownOutput, noted_run, place_of
 from .manifest_file import SettledRun, balanced_books, key_versions_of, manifest_of_run, sign_manifest
 from .outcome import Outcome, read_outcome
 from .pipeline_runs import LOCAL_RUNNER, open_pipeline, run_pipeline
 from .publication import Publication, open_publication
+from .retention import sweep_expired
 from .sinks import write_empty
 from .sources import Sources, plan_sources
 from .tokenized_inputs import check_untokenized
@@ -87,19 +90,24 @@ def run_protect(
     sources = _fitting_sources(inputs, policy, dataset)
     run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started_at // 1_000_000))}-{secrets.token_hex(4)}"
     with open_publication(out, run=run, replace=replace) as publication, open_stores(project) as stores:
-        stores.data_keys.sweep(started_at)
-        stores.vault.sweep(oldest_kept(policy, started_at))
+        sweep_expired(stores.data_keys, stores.vault, policy, started_at)
         stores.vault.follow(stores.ledger, distribution_rules(policy), started_at)
-        config = settle_stage(project, policy, dataset, now=now, started_at=started_at)
+        config = settle_stage(project, policy, dataset, now=now, started_at=started_at, vault_keys=stores.keys)
         settled = _settled(run, config, sources, started_at)
-        outcome = _carried_out(pipeline, sources, settled, publication, progress, stop)
-        books = balanced_books(outcome)
-        # The vault follows the ledger before every publication: a withdrawal during the run counts.
-        purged = stores.vault.follow(stores.ledger, distribution_rules(policy), clock())
-        manifest = manifest_of_run(settled, outcome, books=books, purged=purged, finished_at=clock())
-        signed = sign_manifest(manifest, keys)
-        publication.publish([file.path for file in signed.files], signed.dumps())
-        return signed
+        stage = SharedStage(config)
+        with noted_run(project, _known(settled, out)):
+            lent = stage.lend(stores.keys)  # workers that are threads of this process use them, too
+            outcome = _carried_out(pipeline, sources, settled, stage, publication, progress, stop)
+            del lent
+            books = balanced_books(outcome)
+            # The vault follows the ledger before every publication: a withdrawal during the run counts.
+            purged = stores.vault.follow(stores.ledger, distribution_rules(policy), clock())
+            manifest = manifest_of_run(settled, outcome, books=books, purged=purged, finished_at=clock())
+            signed = sign_manifest(manifest, keys)
+            publication.publish([file.path for file in signed.files], signed.dumps())
+    with Checkpoints(project, clock=clock) as checkpoints:
+        checkpoints.look()
+    return signed
 
 
 def _fitting_sources(inputs: Sequence[str], policy: Policy, dataset: str) -> Sources:
@@ -121,10 +129,22 @@ def _settled(run: str, config: StageConfig, sources: Sources, started_at: int) -
     )
 
 
+def _known(run: SettledRun, out: str) -> KnownOutput:
+    return KnownOutput(
+        place=place_of(out),
+        run=run.id,
+        dataset=run.config.dataset,
+        published=False,
+        versions=dict.fromkeys(run.plan.domains(), run.config.key_version),
+        noted_at=run.started_at,
+    )
+
+
 def _carried_out(
     pipeline: beam.Pipeline,
     sources: Sources,
     run: SettledRun,
+    stage: SharedStage,
     publication: Publication,
     progress: Progress | None,
     stop: threading.Event | None,
@@ -135,7 +155,7 @@ def _carried_out(
         sources.splits,
         schema=sources.schema,
         written=run.plan.schema,
-        stage=SharedStage(run.config),
+        stage=stage,
         place=publication.place,
         notes=publication.notes,
         run=run.id,

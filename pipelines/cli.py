@@ -20,13 +20,19 @@ from .cli_consent import consent_app
 from .cli_dead_letters import dead_letters_app
 from .cli_detokenize import detokenize
 from .cli_init import init
+from .cli_key_backup import backup, restore
+from .cli_key_states import destroy, disable, enable
 from .cli_keys import keys_app
+from .cli_log import log_app
+from .cli_outputs import outputs_app
 from .cli_policy import policy_app
 from .cli_protect import protect
 from .cli_redact import redact
+from .cli_retokenize import retokenize
 from .cli_scan import scan
 from .cli_stream import stream_app
 from .cli_subject import subject_app
+from .cli_vault import vault_app
 from .cli_verify import verify
 from .console import notice
 from .interrupts import end_at_once, interrupt_in_silence
@@ -46,10 +52,15 @@ app = typer.Typer(
 )
 app.command()(init)
 app.add_typer(policy_app, name="policy")
+for command in (disable, enable, destroy, backup, restore):
+    keys_app.command()(command)
 app.add_typer(keys_app, name="keys")
 app.add_typer(consent_app, name="consent")
+app.add_typer(vault_app, name="vault")
 app.command(context_settings={"ignore_unknown_options": True})(protect)
 app.add_typer(stream_app, name="stream")
+app.command()(retokenize)
+app.add_typer(outputs_app, name="outputs")
 app.command()(verify)
 app.command()(audit)
 app.command()(scan)
@@ -57,6 +68,8 @@ app.command()(detokenize)
 app.command()(redact)
 app.add_typer(subject_app, name="subject")
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(vault_app, name="vault")
+app.add_typer(log_app, name="log")
 
 
 def main() -> None:

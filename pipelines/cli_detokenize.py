@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..schemas.errors import ConfigError
+from .cli_detokenize_file import check_file_use, detokenize_into
 from .cli_options import FLAG, ConfigOption, JsonOption, now_us, open_project, utf8_text
 from .console import notice, print_json, print_table, print_texts
 
@@ -47,6 +49,23 @@ def detokenize(
     key_version: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Needed only where a token fits two key versions.")
     ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Parquet, CSV or JSON Lines with a column of tokens.")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(metavar="C", callback=utf8_text, help="With --from: that column, or a path into it.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="With --from: where the values go.")] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="D", callback=utf8_text, help="With --from: token domain, where the file does not say it."
+        ),
+    ] = None,
+    subject_column: Annotated[
+        str | None,
+        typer.Option(metavar="S", callback=utf8_text, help="With --from: who decides about each row, by their raw id."),
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -65,7 +84,27 @@ def detokenize(
     A text of several lines is given as an argument, or with --null, where NUL
     ends each text: a file that has none is one text. Before arguments that
     begin with a dash put --.
+
+    With --from, a file comes back with values in the place of a column's tokens:
+
+        consentry detokenize --from orders.parquet --column card --out cards.parquet …
+
+    Refused tokens become null, and a column C_rule says why. The file is for
+    you alone (mode 0600), appears when it is complete, and replaces nothing.
     """
+    if source is not None:
+        check_file_use({"words": words, "--text": text, "--null": null}, column=column, out=out)
+        detokenize_into(
+            open_project(context, config),
+            {"purpose": purpose, "role": role, "actor": actor},
+            {"source": source, "column": column, "out": out, "domain": domain, "key_version": key_version,
+             "subject": subject, "subject_column": subject_column},
+            json=json,
+        )  # fmt: skip
+        return
+    for option, value in (("column", column), ("out", out), ("domain", domain), ("subject-column", subject_column)):
+        if value is not None:
+            raise ConfigError(f"--{option}: only with --from FILE; name the file")
     _check_use(context, words or [], text=text, null=null, key_version=key_version)
     from .desk import open_desk
 

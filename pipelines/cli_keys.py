@@ -10,13 +10,15 @@ import typer
 
 from ..schemas.consent import format_instant
 from ..schemas.errors import OutputError
-from .cli_options import ConfigOption, JsonOption, now_us, open_project, remember_config
+from .cli_keys_rewrap import rewrap
+from .cli_options import ConfigOption, JsonOption, config_path, now_us, open_project, remember_config
 from .console import notice, print_json, print_table, print_text
 
 __all__ = ["keys_app"]
 
 keys_app = typer.Typer(help="Create, show and rotate the keys of a project.", no_args_is_help=True)
 keys_app.callback()(remember_config)
+keys_app.command()(rewrap)
 
 
 class RotatedSet(StrEnum):
@@ -28,18 +30,35 @@ class RotatedSet(StrEnum):
 
 
 @keys_app.command()
-def create(context: typer.Context, config: ConfigOption = None, json: JsonOption = False) -> None:
+def create(
+    context: typer.Context,
+    kek: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URI|SET=URI",
+            help="The key-encryption key, as gcp-kms://…, or that of one set, as vault=gcp-kms://…; repeatable. "
+            "It is written into the configuration. Default: what that says.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
     """Create what a configuration names: keyring, trust file, key files, and the stores that are missing.
 
     Refuses where a keyring exists: whoever overwrites it loses every vaulted
     value. `consentry init` has done all this for a new folder; use this command
-    for a configuration of your own, as one with a passphrase.
+    for a configuration of your own, as one with a passphrase or Cloud KMS.
     """
     from .desk import create_keys, create_stores
+    from .kek_lines import kek_change, kek_of_options
 
     project = open_project(context, config)
-    create_keys(project, now=now_us())
-    create_stores(project)
+    change = kek_change(config_path(context, config), project, kek_of_options(kek or (), project))
+    vault_keys = create_keys(change.project, now=now_us())
+    change.write()
+    create_stores(project, vault_keys)
+    if change.text is not None:
+        notice(f"{change.path}: says now: {change.line}")
     if json:
         print_json({"keyring": str(project.keyring), "trust": str(project.trust)})
     else:
@@ -80,6 +99,9 @@ def rotate(
     notice(f"{project.keyring}: {key_set.value} is at version {version}")
     if key_set is RotatedSet.PROOF:
         notice(f"Auditors need the new public keys: consentry keys public --out {project.trust}")
+    if key_set is RotatedSet.TOKEN:
+        notice("New tokens do not join older outputs until these are moved: see `consentry outputs list`, and run "
+               "`consentry retokenize DIR` for each")  # fmt: skip
 
 
 @keys_app.command()

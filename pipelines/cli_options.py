@@ -25,6 +25,7 @@ __all__ = [
     "ConfigOption",
     "JsonOption",
     "UnusedConfigOption",
+    "config_path",
     "instant_or_now",
     "now_us",
     "open_project",
@@ -73,10 +74,16 @@ def open_project(context: typer.Context, config: Path | None, *, otherwise: str 
     """
     from ..schemas.project import read_project
 
-    path = config or context.obj or DEFAULT_CONFIG
+    path = config_path(context, config)
     if not path.exists():
         raise ConfigError(f"{path}: there is no configuration here; {otherwise}")
     return read_project(path)
+
+
+def config_path(context: typer.Context, config: Path | None) -> Path:
+    """Returns the path of the configuration: ``--config``, the group's ``--config``, or that of the working folder."""
+    path: Path = config or context.obj or DEFAULT_CONFIG
+    return path
 
 
 def now_us() -> int:

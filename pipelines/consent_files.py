@@ -116,6 +116,7 @@ def record_consents(
         InputError: A purpose is not in the policy, or a subject or source is blank.
     """
     from ..schemas.policy_file import read_policy
+    from .checkpoints import Checkpoints
     from .desk import distribution_rules, open_stores
 
     policy = policy or read_policy(project.policy)
@@ -129,6 +130,9 @@ def record_consents(
     with open_stores(project) as stores:
         appended = stores.ledger.append(events, now=now)
         stores.vault.follow(stores.ledger, distribution_rules(policy), now)
+        position = stores.ledger.position()
+    with Checkpoints(project, clock=lambda: now) as checkpoints:
+        checkpoints.appended("ledger", position)
     return appended
 
 

@@ -5,7 +5,7 @@ The desk unwraps the ``vault`` key set alone: it works, by design, where ``token
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,15 +18,16 @@ from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
 from ..transforms.access.detokenize import Desk, distribution_rules, oldest_kept
 from ..transforms.crypto.cmac_columns import ColumnCmac
-from ..transforms.crypto.envelope import associated_data
+from ..transforms.crypto.envelope import associated_data, text_fields
 from ..transforms.crypto.key_sets import VaultKeys
-from ..transforms.crypto.subject_references import subject_reference
+from ..transforms.crypto.subject_references import subject_references
 from ..transforms.stores.access_log import open_access_log
 from ..transforms.stores.consent_ledger import ConsentLedger, open_ledger
 from ..transforms.stores.data_keys import DataKeys, open_data_keys
 from ..transforms.stores.vault import Vault, open_vault
 from ..transforms.values.masking import masked
-from ..transforms.values.token_spelling import canonical_token
+from ..transforms.values.token_spelling import canonical_tokens
+from .checkpoints import Checkpoints
 from .keyring_files import create_keys, open_keyring, open_vault_keys, rotate_keys
 
 __all__ = [
@@ -112,19 +113,30 @@ def check_stores(project: Project, names: Iterable[str] = STORES) -> None:
         raise StoreMissingError("\n".join(missing))
 
 
-def create_stores(project: Project) -> None:
+def create_stores(project: Project, vault_keys: VaultKeys | None = None) -> None:
     """Creates the stores that the project names and that do not exist yet, empty and ready.
+
+    Args:
+        project: Names them.
+        vault_keys: Already unlocked.
 
     Raises:
         StoreError: A store cannot be created.
         KekError: The vault key set cannot be unwrapped.
     """
-    with open_stores(project, create=True), closing(open_access_log(project.access_log, create=True)):
-        pass
+    from .known_outputs import open_known_outputs
+
+    with ExitStack() as opened:
+        opened.enter_context(open_stores(project, vault_keys, create=True))
+        opened.enter_context(closing(open_access_log(project.access_log, create=True)))
+        opened.enter_context(closing(open_known_outputs(project)))
 
 
 def open_desk(project: Project, *, clock: Callable[[], int]) -> Desk:
-    """Returns the desk of a project: the vault key set is unwrapped, the others are not touched.
+    """Returns the desk of a project: the vault key set is unwrapped, ``token`` is not touched.
+
+    When a checkpoint of the access log is due, ``proof`` is unwrapped to sign it; where that cannot be, it is told, and
+    the answer is given all the same.
 
     Args:
         project: Names policy, stores, keyring and actors.
@@ -141,11 +153,19 @@ def open_desk(project: Project, *, clock: Callable[[], int]) -> Desk:
     with ExitStack() as opening:
         stores = opening.enter_context(open_stores(project))
         access_log = opening.enter_context(closing(open_access_log(project.access_log)))
+        checkpoints = opening.enter_context(Checkpoints(project, clock=clock))
         reference_key = stores.keys.reference_key
         token_references = ColumnCmac(stores.keys.derive_root("access-log"))
 
-        def reference_token(domain: str, text: str) -> bytes:
-            return bytes(token_references.digest(pa.array([associated_data(domain, text)], pa.binary())))
+        def reference_tokens(domain: str, texts: Sequence[str]) -> list[bytes]:
+            named = associated_data(domain)
+            told = [named + text for text in text_fields(texts)]
+            digests = token_references.digest(pa.array(told, pa.binary())).tobytes()
+            return [digests[start : start + 16] for start in range(0, len(digests), 16)]
+
+        def reference_subjects(subjects: Sequence[str]) -> list[bytes | None]:
+            found: list[bytes | None] = subject_references(pa.array(subjects, pa.string()), reference_key).to_pylist()
+            return found
 
         return Desk(
             policy=policy,
@@ -153,10 +173,11 @@ def open_desk(project: Project, *, clock: Callable[[], int]) -> Desk:
             ledger=stores.ledger,
             access_log=access_log,
             actors=project.actors,
-            canonical_token=canonical_token,
+            canonical_tokens=canonical_tokens,
             mask=masked,
-            reference_subject=lambda subject: subject_reference(subject, reference_key),
-            reference_token=reference_token,
+            reference_subjects=reference_subjects,
+            reference_tokens=reference_tokens,
             clock=clock,
+            logged=lambda position: checkpoints.appended("access_log", position),
             close=opening.pop_all().close,
         )

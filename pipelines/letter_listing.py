@@ -21,9 +21,8 @@ from ..schemas.project import Project
 from ..transforms.crypto.key_sets import PublicKeys
 from ..transforms.failures import guarded
 from ..transforms.protection_plan import told_path
-from ..transforms.stores.data_keys import DataKeys
-from ..transforms.stores.sqlite_data_keys import SqliteDataKeyTable
-from ..transforms.stores.sqlite_database import sqlite_path
+from ..transforms.stores.data_keys import DataKeys, DataKeyTable
+from ..transforms.stores.open_tables import open_data_key_table
 from .json_records import Digits
 from .letter_reasons import meaning_of
 from .letters import (
@@ -61,7 +60,7 @@ class LetterState:
 class _KeyStates:
     """Tells which keys of letters are there, without opening any."""
 
-    def __init__(self, table: SqliteDataKeyTable, now: int) -> None:
+    def __init__(self, table: DataKeyTable, now: int) -> None:
         self._table = table
         self._now = now
         self._days: dict[str, int | None] = {}
@@ -154,7 +153,7 @@ def list_letters(out: str, project: Project, *, now: int) -> LetterList:
         PrivacyError: The output or the store cannot be read, or was changed.
     """
     output = open_letter_output(out, PublicKeys.load(project.trust))
-    with closing(SqliteDataKeyTable(sqlite_path(project.data_keys, store="data_keys"))) as table:
+    with closing(open_data_key_table(project.data_keys)) as table:
         states = _KeyStates(table, now)
         found = [
             (_unsealed(stored), state)
@@ -185,7 +184,7 @@ def show_letter(out: str, letter_id: str, project: Project, policy: Policy, data
     """
     output = open_letter_output(out, PublicKeys.load(project.trust))
     stored = _the_one(output, letter_id)
-    with closing(SqliteDataKeyTable(sqlite_path(project.data_keys, store="data_keys"))) as table:
+    with closing(open_data_key_table(project.data_keys)) as table:
         (state,) = _KeyStates(table, now).of([stored])
     openable = state.access is LetterAccess.OPENABLE
     opened = open_stored([stored], data_keys, project.tenant)[0] if openable else None

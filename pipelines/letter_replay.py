@@ -23,7 +23,7 @@ from ..schemas.project import Project
 from ..transforms.protection_plan import ProtectionPlan
 from ..transforms.stage import Stage, settle_stage
 from .desk import check_stores
-from .keyring_files import open_proof_keys
+from .keyring_files import open_proof_keys, open_vault_keys
 from .letter_manifest import data_files, manifest_after_replay
 from .letter_records import first_difference, record_columns
 from .letter_trial import LetterTrial, ReplayReport, opened_stage
@@ -67,9 +67,14 @@ def replay_letters(
     check_stores(project)
     with alone_in(out):
         output = _replayable(project, out)
-        config = settle_stage(project, policy, output.manifest.dataset, now=now, started_at=started_at)
+        vault_keys = open_vault_keys(project)
+        config = settle_stage(
+            project, policy, output.manifest.dataset, now=now, started_at=started_at, vault_keys=vault_keys
+        )
+        # The tokens of an output are of one version, whatever has been rotated since.
+        config = replace(config, key_version=output.manifest.key_versions.token)
         run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started_at // 1_000_000))}-{secrets.token_hex(4)}"
-        with open_publication(out, run=run, replace=True) as publication, opened_stage(config) as stage:
+        with open_publication(out, run=run, replace=True) as publication, opened_stage(config, vault_keys) as stage:
             assert isinstance(publication, LocalPublication)
             stage.follow_ledger(started_at)
             rows = _OneSchema(output, stage, place=publication.place, run=run)

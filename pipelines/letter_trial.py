@@ -20,6 +20,7 @@ from ..schemas.dead_letter import DEAD_LETTER_SCHEMA, DeadLetter
 from ..schemas.manifest import Manifest
 from ..schemas.record_columns import POSITION
 from ..transforms.consent_decision import decide_batch
+from ..transforms.crypto.key_sets import VaultKeys
 from ..transforms.dead_letters import Rejected
 from ..transforms.failures import guarded
 from ..transforms.protection import protect_batch
@@ -27,11 +28,11 @@ from ..transforms.protection_plan import ProtectionPlan, check_dataset_columns, 
 from ..transforms.stage import Stage, StageConfig, open_stage
 from ..transforms.tally import Tally, merge
 from ..transforms.tokens.tokenizer import Tokenizer
-from .desk import oldest_kept
 from .letter_records import record_batches
 from .letters import CONSENT_STAGE, LetterOutput, OpenedLetter, StoredLetter, open_stored, stored_letters
 from .outcome import Outcome
 from .publication import DEAD_LETTERS
+from .retention import sweep_expired
 from .sinks import FileWriter, Receipt
 
 __all__ = ["LetterTrial", "ReplayReport", "RowTaker", "opened_stage"]
@@ -101,18 +102,21 @@ class RowTaker(Protocol):
 
 
 @contextmanager
-def opened_stage(config: StageConfig) -> Iterator[Stage]:
-    """Yields the open stage, with expired keys and values gone."""
-    stage = open_stage(config)
+def opened_stage(config: StageConfig, vault_keys: VaultKeys) -> Iterator[Stage]:
+    """Yields the open stage, with expired keys and values gone.
+
+    Args:
+        config: What the replay has settled on.
+        vault_keys: The project's.
+    """
+    stage = open_stage(config, vault_keys)
     stores = stage.stores
     with ExitStack() as opened:
         for store in (stores.data_keys, stores.ledger, stores.vault):
             if store is not None:
                 opened.enter_context(closing(store))
         started_at = config.now if config.started_at is None else config.started_at
-        stores.data_keys.sweep(started_at)
-        if stores.vault is not None:
-            stores.vault.sweep(oldest_kept(config.policy, started_at))
+        sweep_expired(stores.data_keys, stores.vault, config.policy, started_at)
         yield stage
 
 

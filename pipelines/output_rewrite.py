@@ -60,10 +60,14 @@ class Rewriting(Protocol):
         """
         ...
 
+    def before_shown(self) -> None:
+        """Does what must be done first: called when all new files are complete and before any of them is visible."""
+        ...
+
     def told(self, manifest: Manifest) -> Manifest:
         """Returns the manifest with what else the rewriting changed, as key versions; not yet signed.
 
-        Called when all new files are complete and before anything is visible, so what must be done first is done here.
+        The manifest of a stream is made of what its journal knows, so that it is not asked there.
         """
         ...
 
@@ -129,6 +133,7 @@ def _rewritten(project: Project, out: str, make: MakeRewriting, keys: ProofKeys,
         found = rewrite_files(output.folder, output.manifest, rewriting, place=publication.place, run=run)
         if not found.gone:
             return output.manifest
+        rewriting.before_shown()
         manifest = rewriting.told(
             _manifest_after(output.manifest, found, rewriting.tally()).model_copy(
                 update={

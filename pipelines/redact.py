@@ -313,6 +313,9 @@ class _OutputRedaction:
                 counts["field", path, outcome] = change
         return Tally({key: count for key, count in counts.items() if count})
 
+    def before_shown(self) -> None:
+        """Nothing: what is removed needs nothing to be there first."""
+
     def told(self, manifest: Manifest) -> Manifest:
         """Returns the manifest with what the rows were judged by."""
         return manifest.model_copy(

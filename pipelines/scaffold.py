@@ -19,15 +19,26 @@ CONFIG = """\
 tenant: {tenant}
 policy: policy.yaml
 keyring: keyring.json
-kek: file:kek.key                  # or passphrase:env:CONSENTRY_PASSPHRASE
+kek: file:kek.key                  # or passphrase:env:CONSENTRY_PASSPHRASE, gcp-kms://projects/…/cryptoKeys/…
 vault: sqlite:vault.db             # sealed values
 data_keys: sqlite:data_keys.db     # the subjects' wrapped data keys: back them up apart, and for less time
 ledger: sqlite:ledger.db           # consent events
 access_log: sqlite:access.db       # who detokenized what
 trust: proof.pub                   # public keys that `consentry verify` believes
+outputs: sqlite:outputs.db         # which outputs exist, so that no key goes that one of them needs
+# Signed checkpoints of ledger and access log; better on another machine, as gs://bucket/checkpoints
+checkpoints: {{path: checkpoints, every: 1000, or_after: 15m}}
 # actors: {{ana: [support_agent]}}   # where given, an actor has these roles and no others
 """
-IGNORED = "# Keys and stores never belong into version control.\nkek.key\nkeyring.json\n*.db\n*.db-wal\n*.db-shm\n"
+IGNORED = """\
+# Keys and stores never belong into version control.
+kek.key
+keyring.json
+*.db
+*.db-wal
+*.db-shm
+.consentry-checkpoints.json
+"""
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -77,6 +88,5 @@ def _fill(folder: Path, tenant: str, now: int) -> tuple[str, ...]:
     (folder / "policy.yaml").write_text(template, encoding="utf-8")
     (folder / ".gitignore").write_text(IGNORED, encoding="utf-8")
     project: Project = read_project(folder / "consentry.yaml")
-    create_keys(project, now=now)
-    create_stores(project)
+    create_stores(project, create_keys(project, now=now))
     return tuple(sorted(path.name for path in folder.iterdir() if not path.name.endswith(("-wal", "-shm"))))

@@ -235,7 +235,7 @@ class _Erasure:
                 self._policy, self._stores, self._reference, case.id, until=self._options.hold_until, now=now
             )
         marks = SubjectMarks(self._stores.keys).of_subject(
-            self._subject, self._rules, self._versions, self._open_tokenizer
+            self._subject, self._rules, max(self._versions), self._open_tokenizer
         )
         return self._journal.put(case, marks=marks, held=held)
 

@@ -16,6 +16,7 @@ __all__ = [
     "InputError",
     "IntegrityError",
     "KekError",
+    "KekUnavailableError",
     "KeySizeError",
     "KeyringError",
     "NotReversibleError",
@@ -30,6 +31,7 @@ __all__ = [
     "SignatureError",
     "StoreDamagedError",
     "StoreError",
+    "StoreLostError",
     "StoreMissingError",
     "TokenError",
 ]
@@ -136,6 +138,13 @@ class KekError(PrivacyError):
     exit_code = WRONG_USE
 
 
+class KekUnavailableError(KekError):
+    """The service of a key-encryption key gave no usable answer in time; to try again later may help."""
+
+    reason = "kek_unavailable"
+    exit_code = RUN_FAILED
+
+
 class SecretError(PrivacyError):
     """Something tried to copy or pickle an object that holds key bytes."""
 
@@ -164,6 +173,12 @@ class StoreDamagedError(StoreError):
     """The file of a store is no longer one; to try again does not repair it."""
 
     reason = "store_damaged"
+
+
+class StoreLostError(StoreError):
+    """The connection to a store broke, or another program came in between; what was not complete was undone."""
+
+    reason = "store_lost"
 
 
 class StoreMissingError(StoreError):

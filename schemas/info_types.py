@@ -5,6 +5,7 @@ The models are what people write under ``info_types`` in the policy. ``InfoType`
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -58,6 +59,7 @@ __all__ = [
 
 DEFAULT_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 DEFAULT_SEPARATORS = " -./_:"
+DEFAULT_KEPT = 4
 
 
 class _Treated(Written):
@@ -125,7 +127,7 @@ class TokenizeRule(_Collected):
     @property
     def kept_digits(self) -> int:
         """``keep_last`` with its default."""
-        return 4 if self.keep_last is None else self.keep_last
+        return DEFAULT_KEPT if self.keep_last is None else self.keep_last
 
     @property
     def numeral_alphabet(self) -> str:
@@ -143,6 +145,18 @@ class TokenizeRule(_Collected):
     def hashes_email_domain(self) -> bool:
         """Whether the part after the @ becomes a surrogate too."""
         return self.email_domain != "keep"
+
+    @property
+    def parameters(self) -> str | None:
+        """What shapes the tokens besides format and domain, as JSON; None where all of it is the default."""
+        shaping = {
+            "keep_last": None if self.kept_digits == DEFAULT_KEPT else self.kept_digits,
+            "alphabet": None if self.numeral_alphabet == DEFAULT_ALPHABET else self.numeral_alphabet,
+            "separators": self.separators,
+            "email_domain": None if self.hashes_email_domain else "keep",
+        }
+        named = {name: value for name, value in shaping.items() if value is not None}
+        return json.dumps(named) if named else None
 
 
 def _check_alphabet(alphabet: str | None, separators: str | None) -> None:

@@ -108,6 +108,7 @@ class FieldTreatment(Part):
     info_type: str | None = None
     format: str | None = None
     domain: str | None = None
+    parameters: str | None = None
     key_version: Annotated[int, Field(ge=1, le=SAFE_INTEGER, strict=True)] | None = None
     outcomes: Mapping[str, Count] = {}
 
@@ -120,7 +121,7 @@ class FieldTreatment(Part):
     @property
     def marks(self) -> dict[str, str]:
         """The metadata that the field carries in every data file, names without ``consentry.``."""
-        names = ("action", "info_type", "format", "domain", "key_version")
+        names = ("action", "info_type", "format", "domain", "parameters", "key_version")
         return {name: str(value) for name in names if (value := getattr(self, name)) is not None}
 
 

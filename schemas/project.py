@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator
 
-from .info_types import Name, Written
+from .errors import SecretError
+from .info_types import Duration, Name, Written
+from .kek_uris import kek_slip
 from .policy_checks import Finding
 from .policy_file import read_document
+from .store_uri import SQLITE, STORES, of_tenant, uri_problem, without_tenant
 
-__all__ = ["KeySetName", "Project", "read_project"]
+__all__ = ["CheckpointRule", "KeySetName", "Project", "read_project"]
 
 KeySetName = Literal["token", "vault", "proof"]
 KEY_SETS: tuple[KeySetName, ...] = ("token", "vault", "proof")
-KEK_SCHEMES = ("file", "passphrase", "gcp-kms")
-STORE_SCHEMES = ("sqlite", "postgresql")
-STORES = ("vault", "data_keys", "ledger", "access_log", "erasures")
+LOCAL = ("erasures", "outputs")
+"""Stores that are files in any case: whoever erases, or begins a run, keeps them."""
+
+
+class CheckpointRule(Written):
+    """When and where signed checkpoints of ledger and access log are exported."""
+
+    path: str = Field(min_length=1, description="A folder, or a URI of any Beam file system; best on another machine.")
+    every: int = Field(default=1000, ge=1, strict=True, description="New entries after which one is due.")
+    or_after: Duration = Field(
+        default=timedelta(minutes=15), description="Time after which one is due, if there are new entries."
+    )
 
 
 class Project(Written):
@@ -34,11 +47,15 @@ class Project(Written):
     access_log: str = Field(description="Store of detokenizations.")
     erasures: str = Field(default="sqlite:erasures.db", description="Journal of erasures; made by the first one.")
     trust: Path = Field(description="Public keys that verify believes.")
+    outputs: str = Field(default="sqlite:outputs.db", description="List of the outputs that the project knows of.")
     actors: dict[str, tuple[Name, ...]] | None = Field(
         default=None, description="Who has which roles; where given, an actor has these and no others."
     )
     detectors: tuple[str, ...] = Field(
         default=(), description="Detectors of other makers for free text, as spacy:en_core_web_sm."
+    )
+    checkpoints: CheckpointRule | None = Field(
+        default=None, description="Signed checkpoints of ledger and access log; where left out, none are exported."
     )
     _root: Path = PrivateAttr(default=Path())
 
@@ -52,9 +69,20 @@ class Project(Written):
     def _one_for_all(cls, value: object) -> object:
         return dict.fromkeys(KEY_SETS, value) if isinstance(value, str) else value
 
+    def __getstate__(self) -> dict[Any, Any]:
+        """Returns what is pickled, where no store's URI holds a password, however the project was made.
+
+        Raises:
+            SecretError: One does.
+        """
+        for name in STORES:
+            if (problem := uri_problem(getattr(self, name))) is not None:
+                raise SecretError(f"{name}: {problem.rule}, so the project is not copied; {problem.hint}")
+        return super().__getstate__()
+
 
 def read_project(path: Path) -> Project:
-    """Returns the project of ``consentry.yaml``, with paths made absolute.
+    """Returns the project of ``consentry.yaml``, with paths made absolute and stores on a server named by tenant.
 
     Raises:
         PolicyError: With all problems of the file. URIs are not quoted: they may hold passwords.
@@ -62,16 +90,19 @@ def read_project(path: Path) -> Project:
     path = Path(path)
     project = read_document(path, Project, _check)
     root = path.absolute().parent
-    stores = {name: _absolute(getattr(project, name), root) for name in STORES}
+    stores = {name: _absolute(getattr(project, name), root, project.tenant) for name in (*STORES, *LOCAL)}
     files = {name: root / getattr(project, name) for name in ("policy", "keyring", "trust")}
-    absolute = project.model_copy(update={**stores, **files})
+    rule = project.checkpoints
+    if rule is not None and "://" not in rule.path:
+        rule = rule.model_copy(update={"path": str(root / rule.path)})
+    absolute = project.model_copy(update={**stores, **files, "checkpoints": rule})
     absolute._root = root
     return absolute
 
 
-def _absolute(uri: str, root: Path) -> str:
+def _absolute(uri: str, root: Path, tenant: str) -> str:
     scheme, _, rest = uri.partition(":")
-    return f"sqlite:{root / rest}" if scheme == "sqlite" else uri
+    return f"sqlite:{root / rest}" if scheme == SQLITE else of_tenant(uri, tenant)
 
 
 def _check(project: Project) -> Iterable[Finding]:
@@ -81,18 +112,24 @@ def _check(project: Project) -> Iterable[Finding]:
 
 def _schemes(project: Project) -> Iterator[Finding]:
     for key_set, uri in project.kek.items():
-        if uri.partition(":")[0] not in KEK_SCHEMES or not uri.partition(":")[2]:
-            hint = "write file:PATH, passphrase:env:NAME or gcp-kms://projects/…/cryptoKeys/…"
-            yield Finding(("kek", key_set), "unknown kind of key-encryption key", hint)
+        slip = kek_slip(uri)
+        if slip is not None:
+            yield Finding(("kek", key_set), slip.problem, slip.hint)
     for name in STORES:
         uri = getattr(project, name)
-        if uri.partition(":")[0] not in STORE_SCHEMES or not uri.partition(":")[2]:
-            yield Finding((name,), "unknown kind of store", "write sqlite:FILE or postgresql://…")
+        if (problem := uri_problem(uri)) is not None:
+            yield Finding((name,), problem.rule, problem.hint)
+        elif uri.partition(":")[0] != SQLITE and without_tenant(uri)[1] is not None:
+            yield Finding((name,), "names a tenant of its own", "remove it: stores are those of 'tenant'")
+    for name in LOCAL:
+        scheme, _, file = getattr(project, name).partition(":")
+        if scheme != SQLITE or not file:
+            yield Finding((name,), "unknown kind of store", "write sqlite:FILE")
 
 
 def _places(project: Project) -> Iterator[Finding]:
     seen: dict[str, str] = {}
-    for name in STORES:
+    for name in (*STORES, *LOCAL):
         uri = getattr(project, name)
         if uri.startswith("sqlite:"):
             other = seen.setdefault(str(Path(uri.partition(":")[2])), name)

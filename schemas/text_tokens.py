@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-__all__ = ["BRACKETED", "Replacement", "TextToken", "escaped", "escaped_around", "replaced", "spelled", "text_tokens"]
+__all__ = [
+    "BRACKETED",
+    "Replacement",
+    "TextToken",
+    "escaped",
+    "escaped_around",
+    "replaced",
+    "respelled",
+    "spelled",
+    "text_tokens",
+]
 
 # Each run of brackets is looked at once: without the look behind, a text of brackets alone would take quadratic time.
 _LOOKS = re.compile(r"(?<!\[)(\[++)([A-Za-z][A-Za-z0-9_-]{0,63}):([1-9][0-9]{0,8}):([^\[\]\x00-\x1f]{1,512})\]")
@@ -150,6 +160,22 @@ def _escaped_run(parts: Sequence[str], *, before_token: bool) -> Sequence[str]:
         made.append("".join([*pieces, plain[copied:end]]))
         start = end
     return [*made[:-1], made[-1] + last]
+
+
+def respelled(text: str, spelling_of: Callable[[TextToken], str | None]) -> str:
+    """Returns a text with tokens spelled otherwise, and all brackets that were added left as they stand.
+
+    Args:
+        text: As ``protect`` wrote it.
+        spelling_of: The new spelling of a token, as ``spelled`` makes it; None where it stays.
+    """
+    made, at = [], 0
+    for token in text_tokens(text):
+        spelling = spelling_of(token)
+        if spelling is not None:
+            made += [text[at : token.start], spelling]
+            at = token.end
+    return "".join([*made, text[at:]])
 
 
 def _token(match: re.Match[str]) -> TextToken:

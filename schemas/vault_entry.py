@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 __all__ = ["EntryKey", "VaultEntry"]
@@ -17,8 +16,7 @@ class EntryKey(NamedTuple):
     subject_ref: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VaultEntry:
+class VaultEntry(NamedTuple):
     """One entry, as stored.
 
     Attributes:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from servers import postgres
 from servers.apache_kafka import apache_kafka
 from servers.availability import Server, missing, require
+from servers.postgres import postgres_server
 
 
 @pytest.fixture
@@ -52,4 +54,14 @@ def test_a_server_whose_tools_do_not_work_fails(bare: Path, tmp_path: Path) -> N
     jars.mkdir(parents=True)
     (jars / "complete").touch()
     with pytest.raises(RuntimeError, match="storage cannot be made"), apache_kafka(tmp_path):
+        pass
+
+
+def test_a_postgresql_that_is_installed_and_does_not_work_fails(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "INSTALLED", bare / "none")
+    assert missing(Server.POSTGRES) == "initdb and postgres are not installed"
+    put(bare, "initdb", "postgres")
+    assert missing(Server.POSTGRES) is None
+    # Where root runs the tests, the server is run by somebody who may not enter this folder.
+    with pytest.raises((RuntimeError, PermissionError), match="initdb"), postgres_server():
         pass

@@ -485,4 +485,6 @@ def _metadata(rule: InfoType | Plain, info_type: str | None, version: int) -> di
             "consentry.domain": rule.domain,
             "consentry.key_version": str(version),
         }
+        if rule.parameters is not None:
+            found["consentry.parameters"] = rule.parameters
     return found

@@ -22,7 +22,7 @@ from .crypto.subject_references import REFERENCE_BYTES, subject_references
 from .nested_columns import numpy_bools
 from .stores.consent_ledger import KnownSubjects
 from .stores.consent_snapshot import STRANGER, ConsentSnapshot
-from .subject_marks import REVERSIBLE, OpenTokenizer, SubjectMarks, subject_domains
+from .subject_marks import REVERSIBLE, OpenTokenizer, SubjectMarks
 
 __all__ = ["OwnerFinder", "Owners"]
 
@@ -95,7 +95,6 @@ class OwnerFinder:
         self._known = known
         self._erased = pa.array(sorted(known.erased), pa.binary(REFERENCE_BYTES))
         self._open_tokenizer = open_tokenizer
-        self._subject_domains = subject_domains(policy)
         self._indices: dict[tuple[str, int], _TokenIndex] = {}
 
     def of(self, column: pa.Array | None, marks: Mapping[str, str], rows: int) -> Owners:
@@ -121,15 +120,15 @@ class OwnerFinder:
         return self._by_token(_shown(tokens, hidden), marks["domain"], int(marks["key_version"]))
 
     def tokens_of_erased(self, tokens: pa.StringArray, domain: str, version: int) -> Bools:
-        """Returns which tokens are those of an erased subject's id.
+        """Returns which tokens are those of an erased subject's id, whatever version they have been moved to.
 
-        Tokens of subject columns are known in newer key versions too, if they are reversible.
+        Raises:
+            ConfigError: Somebody was erased, and the policy has the token domain no more.
+            KeyringError: The version of the tokens cannot be used.
         """
-        found = self.marks.has_tokens(domain, version, tokens)
-        rule = self._policy.token_domain(domain)
-        if domain in self._subject_domains and rule is not None and rule.rule.format in REVERSIBLE and self.marks:
-            found |= self.marks.has_values(domain, self._open_tokenizer(rule.rule, version).invert(tokens))
-        return found
+        if not self.marks:
+            return np.zeros(len(tokens), np.bool_)
+        return self.marks.has_tokens(domain, tokens, self._open_tokenizer(self._rule(domain), version))
 
     def _by_reference(self, references: pa.FixedSizeBinaryArray, hidden: Bools) -> Owners:
         told = numpy_bools(references.is_valid()) & ~hidden
@@ -161,30 +160,34 @@ class OwnerFinder:
 
     def _strangers(self, tokens: pa.StringArray, rule: TokenizeRule, version: int) -> Owners:
         """Returns whose tokens are that no subject of the ledger has."""
-        erased = self.marks.has_tokens(rule.domain, version, tokens)
+        erased = self.tokens_of_erased(tokens, rule.domain, version)
         rows = np.arange(len(tokens))
         located = np.full(len(tokens), STRANGER, np.int64)
         untold = np.zeros(len(tokens), np.bool_)
         if rule.format in REVERSIBLE and len(tokens):
             values = self._open_tokenizer(rule, version).invert(tokens)
             by_id = self._by_reference(subject_references(values, self._reference_key), np.zeros(len(tokens), np.bool_))
-            erased |= by_id.erased | self.marks.has_values(rule.domain, values)
+            erased |= by_id.erased
             untold = by_id.untold & ~erased
             located[by_id.rows] = by_id.located
         return Owners(rows=rows, located=located, erased=erased, untold=untold)
 
     def _index(self, domain: str, version: int) -> _TokenIndex:
         if (domain, version) not in self._indices:
-            rule = self._policy.token_domain(domain)
-            if rule is None:
-                raise ConfigError(
-                    f"the policy has no token domain '{domain}', which the output's subject column is of; "
-                    "give it back to the policy, or protect the inputs again"
-                )
-            tokens = self._open_tokenizer(rule.rule, version).tokenize(pa.array(self._known.ids, pa.string())).tokens
+            rule = self._rule(domain)
+            tokens = self._open_tokenizer(rule, version).tokenize(pa.array(self._known.ids, pa.string())).tokens
             references = pa.array(self._known.references, pa.binary(REFERENCE_BYTES))
-            self._indices[domain, version] = _TokenIndex(rule.rule, tokens, self.snapshot.locate(references))
+            self._indices[domain, version] = _TokenIndex(rule, tokens, self.snapshot.locate(references))
         return self._indices[domain, version]
+
+    def _rule(self, domain: str) -> TokenizeRule:
+        found = self._policy.token_domain(domain)
+        if found is None:
+            raise ConfigError(
+                f"the policy has no token domain '{domain}', which tokens of the output are of; "
+                "give it back to the policy, or protect the inputs again"
+            )
+        return found.rule
 
 
 class _TokenIndex:

@@ -22,9 +22,9 @@ from ..schemas.errors import SecretError
 from ..schemas.policy import Policy
 from ..schemas.project import Project
 from .access.detokenize import distribution_rules, oldest_kept
-from .crypto.kek_local import open_kek
 from .crypto.key_sets import TokenKeys, VaultKeys
 from .crypto.keyring import Keyring, KeySet, KeyState
+from .crypto.open_kek import open_kek
 from .crypto.subject_references import subject_reference
 from .dead_letters import Sealer
 from .detectors.recognizers import Recognizer, open_recognizers
@@ -67,9 +67,25 @@ class StageConfig:
 
 
 def settle_stage(
-    project: Project, policy: Policy, dataset: str, *, now: int, with_vault: bool = True, started_at: int | None = None
+    project: Project,
+    policy: Policy,
+    dataset: str,
+    *,
+    now: int,
+    with_vault: bool = True,
+    started_at: int | None = None,
+    vault_keys: VaultKeys | None = None,
 ) -> StageConfig:
     """Returns the config of a run that starts now: the newest ledger position, the primary token keys.
+
+    Args:
+        project: Says where keys and stores are.
+        policy: Read and checked.
+        dataset: Name of the dataset.
+        now: As in the config.
+        with_vault: As in the config.
+        started_at: As in the config.
+        vault_keys: The project's, where the caller has them open; None: they are unlocked for this call.
 
     Raises:
         ConfigError: The policy has no such dataset.
@@ -83,7 +99,7 @@ def settle_stage(
         for status in keyring.status()
         if status.key_set is KeySet.TOKEN and status.state is KeyState.PRIMARY
     )
-    keys = keyring.unlock_vault(open_kek(project.kek["vault"], project.root))
+    keys = vault_keys or keyring.unlock_vault(open_kek(project.kek["vault"], project.root))
     with ExitStack() as opened:
         data_keys = opened.enter_context(closing(open_data_keys(project.data_keys, keys)))
         ledger = opened.enter_context(closing(open_ledger(project.ledger, keys, data_keys)))
@@ -204,19 +220,23 @@ class Stage:
         raise SecretError("an open stage holds keys and cannot be copied; pass its config and open it where it is used")
 
 
-def open_stage(config: StageConfig) -> Stage:
+def open_stage(config: StageConfig, vault_keys: VaultKeys | None = None) -> Stage:
     """Returns the stage, with its keys unwrapped and its stores open.
+
+    Args:
+        config: What the run has settled on.
+        vault_keys: The project's, where the caller has them open; None: they are unlocked.
 
     Raises:
         PrivacyError: A key, a store or the ledger cannot be used.
     """
-    return Stage(config, _open_stores(config))
+    return Stage(config, _open_stores(config, vault_keys))
 
 
-def _open_stores(config: StageConfig) -> OpenStores:
+def _open_stores(config: StageConfig, vault_keys: VaultKeys | None) -> OpenStores:
     project = config.project
     keyring = Keyring.load(project.keyring)
-    vault_keys = keyring.unlock_vault(open_kek(project.kek["vault"], project.root))
+    vault_keys = vault_keys or keyring.unlock_vault(open_kek(project.kek["vault"], project.root))
     token_keys = keyring.unlock_token(open_kek(project.kek["token"], project.root))
     data_keys = open_data_keys(project.data_keys, vault_keys)
     return OpenStores(
@@ -241,6 +261,17 @@ class SharedStage:
         stage: Stage = self._shared.acquire(_Opened).stage(self.config)
         return stage
 
+    def lend(self, vault_keys: VaultKeys) -> object:
+        """Lets the stage of this process, once it is opened, use keys that the caller has: no KEK is asked twice.
+
+        Args:
+            vault_keys: Of the stage's project.
+
+        Returns:
+            What the caller holds as long as keys are lent. Workers of other processes unlock their own.
+        """
+        return self._shared.acquire(lambda: _Opened(vault_keys))
+
     def settled_anew(self, config: StageConfig) -> SharedStage:
         """Returns the same for a later part of a run; a process that has opened this one opens no store again.
 
@@ -251,9 +282,14 @@ class SharedStage:
 
 
 class _Opened:
-    """What a process has open: the stores of a project, and the stage that was asked for last."""
+    """What a process has open: the stores of a project, and the stage that was asked for last.
 
-    def __init__(self) -> None:
+    Args:
+        vault_keys: Open already; None: they are unlocked with the others.
+    """
+
+    def __init__(self, vault_keys: VaultKeys | None = None) -> None:
+        self._vault_keys = vault_keys
         self._lock = threading.Lock()
         self._stores: OpenStores | None = None
         self._stage: Stage | None = None
@@ -261,7 +297,7 @@ class _Opened:
     def stage(self, config: StageConfig) -> Stage:
         with self._lock:
             if self._stage is None or (self._stage.config is not config and self._stage.config != config):
-                self._stores = self._stores or _open_stores(config)
+                self._stores = self._stores or _open_stores(config, self._vault_keys)
                 self._stage = Stage(config, self._stores)
                 # ``Shared`` keeps what somebody holds: while a step has the stage, the stores stay open.
                 self._stage.opened_by = self

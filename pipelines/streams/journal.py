@@ -26,11 +26,12 @@ from ..sinks import Receipt
 from .epochs import Epoch, EpochAccount, EpochState, ends_of
 from .sources import Offsets
 
-__all__ = ["Journal", "Merge", "Replay", "Topic", "open_journal"]
+__all__ = ["KEY_VERSION", "Journal", "Merge", "Replay", "Topic", "open_journal"]
 
 STORE = "journal"
 KEPT_EPOCHS = 1_000
 COLUMNS = "columns"
+KEY_VERSION = "key_version"
 MERGE = "merge"
 REPLAY = "replay"
 REPLAYED = "replayed"
@@ -234,7 +235,9 @@ class Journal:
         with self._database.writing() as connection:
             connection.execute("DELETE FROM settings WHERE name = ?", (MERGE,))
 
-    def seal_replay(self, replay: Replay, tally: Tally, *, now: int, ledger_position: int) -> None:
+    def seal_replay(
+        self, replay: Replay, tally: Tally, *, now: int, ledger_position: int, key_version: int | None = None
+    ) -> None:
         """Notes in one transaction what a replay of dead letters came to, and that this is not to be seen yet.
 
         Args:
@@ -242,6 +245,7 @@ class Journal:
             tally: What it adds to the counts, of letters that are none any more a negative number.
             now: Microseconds UTC, the instant of its decisions.
             ledger_position: The last consent event that they know.
+            key_version: Of the tokens from now on; None: as before.
         """
         text = json.dumps({"gone": replay.gone, "made": [_receipt_text(receipt) for receipt in replay.made]})
         decided = json.dumps([now, ledger_position])
@@ -252,6 +256,9 @@ class Journal:
             connection.execute(
                 "INSERT OR REPLACE INTO settings VALUES (?, ?), (?, ?)", (REPLAY, text, REPLAYED, decided)
             )
+            if key_version is not None:
+                asked = "UPDATE settings SET value = ? WHERE name = ?"
+                connection.execute(asked, (json.dumps(key_version), KEY_VERSION))
 
     def sealed_replay(self) -> Replay | None:
         """Returns the replay that is sealed and may not be seen yet."""

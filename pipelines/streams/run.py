@@ -10,17 +10,20 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ...schemas.errors import OutputError, PrivacyError, RunError, StoreError
+from ...schemas.info_types import TokenizeRule
 from ...schemas.policy import Policy
 from ...schemas.policy_file import read_policy
 from ...schemas.project import Project
 from ...transforms.protection_plan import dataset_of, field_rules
-from ...transforms.stage import settle_stage
-from ..desk import check_stores, oldest_kept
-from ..keyring_files import open_proof_keys
+from ...transforms.stage import StageConfig, settle_stage
+from ..checkpoints import Checkpoints
+from ..desk import check_stores
+from ..keyring_files import open_proof_keys, open_vault_keys
+from ..known_outputs import KnownOutput, note_output, place_of
 from ..manifest_file import key_versions_of
 from ..outcome import READ, READ_BYTES
 from .epoch_sizes import EpochSizes
-from .journal import Journal, open_journal
+from .journal import KEY_VERSION, Journal, open_journal
 from .message_source import MessageTopic
 from .output import open_stream_output
 from .record_sink import RecordSink
@@ -107,12 +110,20 @@ def run_stream(
     dataset_of(policy, options.dataset)
     keys = open_proof_keys(project)
     check_stores(project)
-    with open_stream_output(options.out) as output, open_journal(output.journal) as journal:
+    with (
+        open_stream_output(options.out) as output,
+        open_journal(output.journal) as journal,
+        Checkpoints(project, clock=clock) as checkpoints,
+    ):
         started_at = clock()
-        config = settle_stage(project, policy, options.dataset, now=started_at, started_at=started_at)
-        config = replace(config, key_version=journal.settle("key_version", config.key_version))
+        vault_keys = open_vault_keys(project)
+        config = settle_stage(
+            project, policy, options.dataset, now=started_at, started_at=started_at, vault_keys=vault_keys
+        )
+        config = replace(config, key_version=journal.settle(KEY_VERSION, config.key_version))
         fresh = StreamState.of(key_versions_of(config), started_at)
         state = settled_state(journal, project, policy, options.dataset, source.name, fresh, begins=True)
+        note_output(project, _known(config, state, options.out, started_at))
         stream = Stream(
             config,
             state,
@@ -121,10 +132,23 @@ def run_stream(
             journal=journal,
             output=output,
             keys=keys,
+            vault_keys=vault_keys,
             clock=clock,
             sink=sink,
         )
-        _Loop(stream, project, policy, options, observer, stop, clock).run(until_idle)
+        _Loop(stream, options, observer, stop, clock, checkpoints).run(until_idle)
+
+
+def _known(config: StageConfig, state: StreamState, out: str, started_at: int) -> KnownOutput:
+    domains = [rule.domain for rule in config.policy.info_types.values() if isinstance(rule, TokenizeRule)]
+    return KnownOutput(
+        place=place_of(out),
+        run=state.run,
+        dataset=config.dataset,
+        published=True,
+        versions=dict.fromkeys(domains, config.key_version),
+        noted_at=started_at,
+    )
 
 
 def settled_state(
@@ -159,12 +183,11 @@ class _Loop:
     """Steps until it is told to stop."""
 
     stream: Stream
-    project: Project
-    policy: Policy
     options: StreamOptions
     observer: Observer
     stop: threading.Event
     clock: Callable[[], int]
+    checkpoints: Checkpoints
     pause: float = FIRST_PAUSE
     swept: float = float("-inf")
 
@@ -181,6 +204,7 @@ class _Loop:
                 recovered = False
                 continue
             self.pause = FIRST_PAUSE
+            self.checkpoints.look()
             if report is not None:
                 idle = 0.0
                 self._noted(report, sizes)
@@ -211,6 +235,5 @@ class _Loop:
         """Now and then destroys keys and values whose time is over."""
         if time.monotonic() - self.swept < SWEEP_SECONDS:
             return
-        now = self.clock()
-        self.stream.sweep(now, oldest_kept(self.policy, now))
+        self.stream.sweep(self.clock())
         self.swept = time.monotonic()

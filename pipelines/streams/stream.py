@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pyarrow as pa
 from ...schemas.dead_letter import DEAD_LETTER_SCHEMA
 from ...schemas.errors import RecordsGoneError, RunError
 from ...schemas.info_types import OnDrift
-from ...transforms.crypto.key_sets import ProofKeys
+from ...transforms.crypto.key_sets import ProofKeys, VaultKeys
 from ...transforms.failures import guarded
 from ...transforms.stage import SharedStage, Stage, StageConfig
 from ...transforms.tally import Tally, merge
@@ -27,6 +27,7 @@ from ..manifest_file import balanced_books
 from ..outcome import READ, Outcome
 from ..pipeline_runs import cores
 from ..publication import DEAD_LETTERS
+from ..retention import sweep_expired
 from ..sinks import FileWriter
 from .compaction import mergeable
 from .consent_feed import ConsentFeed, FeedResult
@@ -75,6 +76,7 @@ class Stream:
         journal: Of the output.
         output: Locked.
         keys: Sign the manifest.
+        vault_keys: The project's.
         clock: Microseconds UTC.
         sink: Takes protected records besides the output; None: nobody does.
     """
@@ -89,10 +91,12 @@ class Stream:
         journal: Journal,
         output: StreamOutput,
         keys: ProofKeys,
+        vault_keys: VaultKeys,
         clock: Callable[[], int],
         sink: RecordSink | None = None,
     ) -> None:
         self._shared = SharedStage(config)
+        self._lent = self._shared.lend(vault_keys)
         self._stage: Stage = self._shared.open()
         self._source = source
         self._consents = consents
@@ -161,17 +165,14 @@ class Stream:
         self._publication.show_merge(merge)
         return True
 
-    def sweep(self, now: int, oldest: Mapping[str, int]) -> None:
+    def sweep(self, now: int) -> None:
         """Destroys keys of dead letters and values of the vault whose time is over.
 
         Args:
             now: Microseconds UTC.
-            oldest: By token domain, the earliest event time that is kept.
         """
         stores = self._stage.stores
-        stores.data_keys.sweep(now)
-        if stores.vault is not None:
-            stores.vault.sweep(oldest)
+        sweep_expired(stores.data_keys, stores.vault, self._stage.config.policy, now)
 
     @guarded(CONSENT_STAGE)
     def _taken_consents(self) -> tuple[Part, ...]:

@@ -22,13 +22,13 @@ from ...schemas.errors import ConfigError, IntegrityError
 from ...schemas.manifest import Manifest
 from ...schemas.policy_file import read_policy
 from ...schemas.project import Project
-from ...transforms.crypto.key_sets import PublicKeys
+from ...transforms.crypto.key_sets import PublicKeys, VaultKeys
 from ...transforms.nested_columns import is_list, list_type
 from ...transforms.protection_plan import ProtectionPlan, leaves
 from ...transforms.stage import Stage, StageConfig, settle_stage
 from ...transforms.tally import Tally, merge
 from ..desk import check_stores
-from ..keyring_files import open_proof_keys
+from ..keyring_files import open_proof_keys, open_vault_keys
 from ..letter_records import record_columns
 from ..letter_trial import LetterTrial, ReplayReport, opened_stage
 from ..letters import LetterOutput, open_letter_output
@@ -38,7 +38,7 @@ from ..publication import DEAD_LETTERS
 from ..sinks import Receipt
 from .dated_files import DatedFiles
 from .epochs import EpochState
-from .journal import Journal, Replay, open_journal
+from .journal import KEY_VERSION, Journal, Replay, open_journal
 from .output import StreamOutput, is_stream_output, open_stream_output
 from .run import settled_state
 from .stream_manifest import PURGED, StreamState
@@ -76,25 +76,26 @@ def replay_stream_letters(
     keys = open_proof_keys(project)
     check_stores(project)
     with open_stream_output(out) as output, open_journal(output.journal) as journal:
-        config, state = settled_stream(journal, project, out, now, clock())
+        vault_keys = open_vault_keys(project)
+        config, state = settled_stream(journal, project, out, vault_keys, now, clock())
         publication = StreamPublication(config, state, journal=journal, output=output, keys=keys, clock=clock)
         finish_interrupted(publication, journal)
         found = _sound_letters(journal, out, PublicKeys.load(project.trust))
-        with opened_stage(_not_before_last_epoch(config, journal)) as stage:
+        with opened_stage(_not_before_last_epoch(config, journal), vault_keys) as stage:
             replay = _StreamReplay(found, stage, journal=journal, output=output, clock=clock)
             return replay.carried_out(publication, reason=reason)
 
 
 def settled_stream(
-    journal: Journal, project: Project, out: str, now: int, started_at: int
+    journal: Journal, project: Project, out: str, vault_keys: VaultKeys, now: int, started_at: int
 ) -> tuple[StageConfig, StreamState]:
     """Returns what stands of the stream, as when it starts again, with the instant of the replay."""
     dataset, source = journal.setting("dataset"), journal.setting("source")
     if dataset is None or source is None:
         raise ConfigError(f"{out}: its stream never began, so there is nothing to replay; start the stream")
     policy = read_policy(project.policy)
-    config = settle_stage(project, policy, dataset, now=now, started_at=started_at)
-    config = replace(config, key_version=journal.settle("key_version", config.key_version))
+    config = settle_stage(project, policy, dataset, now=now, started_at=started_at, vault_keys=vault_keys)
+    config = replace(config, key_version=journal.settle(KEY_VERSION, config.key_version))
     fresh = StreamState.of(key_versions_of(config), started_at)
     return config, settled_state(journal, project, policy, dataset, source, fresh, begins=False)
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ...schemas.errors import IntegrityError
 from ...schemas.manifest import Manifest
 from ...schemas.project import Project
 from ...transforms.crypto.key_sets import ProofKeys
 from ...transforms.tally import Tally, merge
+from ..keyring_files import open_vault_keys
 from ..manifest_file import balanced_books
 from ..outcome import Outcome
 from ..output_rewrite import MakeRewriting, rewrite_files, run_name
@@ -36,11 +38,10 @@ def rewrite_stream_output(
     keys: ProofKeys,
     now: int,
     ledger_position: int,
+    key_version: int | None = None,
     clock: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> Manifest:
     """Rewrites the rows of a stream that is stopped, and returns the manifest; the old one where nothing changed.
-
-    ``Rewriting.told`` is not asked: the manifest of a stream is made of what its journal knows.
 
     Args:
         project: Names policy, keys and stores.
@@ -49,6 +50,7 @@ def rewrite_stream_output(
         keys: Sign the new manifest.
         now: Microseconds UTC, the instant of the rewriting's decisions.
         ledger_position: The last consent event that they know.
+        key_version: Of all tokens afterwards, also of those that the stream makes when it goes on; None: as before.
         clock: Microseconds UTC; for the manifest.
 
     Raises:
@@ -58,7 +60,8 @@ def rewrite_stream_output(
         PrivacyError: The rewriting failed. What it had sealed is shown when it is run again, or when the stream starts.
     """
     with open_stream_output(out) as output, open_journal(output.journal) as journal:
-        config, state = settled_stream(journal, project, out, now, clock())
+        vault_keys = open_vault_keys(project)
+        config, state = settled_stream(journal, project, out, vault_keys, now, clock())
         publication = StreamPublication(config, state, journal=journal, output=output, keys=keys, clock=clock)
         finish_interrupted(publication, journal)
         _abandon_open(journal)
@@ -73,7 +76,12 @@ def rewrite_stream_output(
         if files.gone:
             tally = merge((rewriting.tally(), Tally({("rows", "dropped"): files.dropped})))
             sealed = Replay(gone=tuple(file.path for file in files.gone), made=files.made)
-            _seal(journal, output, sealed, tally, now=now, ledger_position=ledger_position)
+            rewriting.before_shown()
+            decided = _Decided(now=now, ledger_position=ledger_position, key_version=key_version)
+            _seal(journal, output, sealed, tally, decided)
+            if key_version is not None:
+                config, state = settled_stream(journal, project, out, vault_keys, now, clock())
+                publication = StreamPublication(config, state, journal=journal, output=output, keys=keys, clock=clock)
             manifest = publication.show_replay(sealed)
         output.clear_staging()
         return manifest
@@ -96,11 +104,24 @@ def _check_known(manifest: Manifest, journal: Journal, out: str) -> None:
         )
 
 
-def _seal(
-    journal: Journal, output: StreamOutput, rewritten: Replay, tally: Tally, *, now: int, ledger_position: int
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """By what a rewriting decided: arguments of ``rewrite_stream_output``."""
+
+    now: int
+    ledger_position: int
+    key_version: int | None
+
+
+def _seal(journal: Journal, output: StreamOutput, rewritten: Replay, tally: Tally, decided: _Decided) -> None:
     before = journal.outcome()
     kept = [receipt for receipt in before.receipts if receipt.path not in rewritten.gone]
     balanced_books(Outcome(merge((before.tally, tally)), (*kept, *rewritten.made)))
     output.sync_staging()
-    journal.seal_replay(rewritten, tally, now=now, ledger_position=ledger_position)
+    journal.seal_replay(
+        rewritten,
+        tally,
+        now=decided.now,
+        ledger_position=decided.ledger_position,
+        key_version=decided.key_version,
+    )

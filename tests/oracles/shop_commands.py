@@ -145,7 +145,7 @@ class Shop:
 
     def stored(self) -> dict[str, bytes]:
         """The files of the project."""
-        return {path.name: path.read_bytes() for path in sorted(self.folder.iterdir())}
+        return {path.name: path.read_bytes() for path in sorted(self.folder.rglob("*")) if path.is_file()}
 
 
 @dataclass(frozen=True)

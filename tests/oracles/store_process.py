@@ -7,8 +7,12 @@ A line is a JSON object with ``do``, ``backend``, ``folder`` and what that needs
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from consentry.schemas.errors import PrivacyError
@@ -82,6 +86,27 @@ def log(place: Place, asked: dict[str, Any]) -> Deed:
     for number in range(asked["count"]):
         access_log.append([record_of(number, actor=asked["actor"]), record_of(number, actor=asked["actor"])])
     yield {}
+
+
+@contextmanager
+def tasks_of(place: Place, asked: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    """A program of its own that has begun to do what is asked."""
+    tests = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), *filter(None, sys.path)])}
+    with subprocess.Popen(
+        [sys.executable, "-m", "oracles.store_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as program:
+        assert program.stdin is not None and program.stdout is not None
+        print(
+            json.dumps({"backend": place.backend, "folder": str(place.folder), **asked}), file=program.stdin, flush=True
+        )
+        assert json.loads(program.stdout.readline()) == READY
+        print("go", file=program.stdin, flush=True)
+        yield program
 
 
 DEEDS = {"append": append, "create": create, "keys": keys, "log": log, "write": write}

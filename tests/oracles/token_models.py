@@ -49,10 +49,11 @@ def ff1(key: bytes, text: str, alphabet: str, tweak: bytes = b"") -> str:
     return "".join(alphabet[n] for n in numerals)
 
 
-def surrogate_of(key: bytes, text: str) -> str:
-    mac = CMAC(AES(key))
+def surrogate_of(companion_key: bytes, key: bytes, text: str) -> str:
+    mac = CMAC(AES(companion_key))
     mac.update(text.encode())
-    return base64.b32encode(mac.finalize()[:10]).decode().lower()
+    companion = base64.b32encode(mac.finalize()[:10]).decode().lower()
+    return ff1(key, companion, "abcdefghijklmnopqrstuvwxyz234567")
 
 
 def must(fits: bool, reason: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from consentry.schemas.project import read_project
-from consentry.transforms.crypto.kek_local import open_kek
 from consentry.transforms.crypto.keyring import Keyring
+from consentry.transforms.crypto.open_kek import open_kek
 from oracles.leaky_output import table, write_table
 from oracles.shop_commands import CARDS, RAW, MadeShop, Shop, order, process, run, write_lines
 

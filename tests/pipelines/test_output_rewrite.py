@@ -70,6 +70,9 @@ class Without:
             }
         )
 
+    def before_shown(self) -> None:
+        self.steps.append("before_shown")
+
     def told(self, manifest: Manifest) -> Manifest:
         self.steps.append("told")
         if self._rename is None:
@@ -166,7 +169,7 @@ def test_new_field_metadata_stands_in_every_file(outputs: Outputs, tmp_path: Pat
     outputs.write(str(out))
     rewriting = Without(rename="2")
     outputs.rewrite(str(out), rewriting)
-    assert outputs.verified(str(out)) and rewriting.steps == ["rewrite", "rewrite", "told"]
+    assert outputs.verified(str(out)) and rewriting.steps == ["rewrite", "rewrite", "before_shown", "told"]
     for path in out.glob("data/*.parquet"):
         assert pq.read_schema(path).field("card").metadata[b"consentry.key_version"] == b"2"
 

@@ -94,7 +94,7 @@ def erase(shop: RedactedShop, subject: str, *, marked: bool = True) -> None:
         stores.data_keys.destroy([reference])
         rules = marked_rules(read_policy(shop.project.policy))
         marks = SubjectMarks(stores.keys).of_subject(
-            subject, rules, keys.versions, lambda rule, version: open_tokenizer(rule, keys, version=version)
+            subject, rules, keys.primary, lambda rule, version: open_tokenizer(rule, keys, version=version)
         )
     if marked:
         journal = open_erasures(shop.project.erasures, create=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,23 @@ def test_each_key_set_may_have_a_key_of_its_own_and_the_desk_may_lack_one(read):
 
 def test_absolute_paths_and_servers_stay_as_they_are(read):
     project = read(
-        ("vault: sqlite:vault.db", "vault: sqlite:/srv/vault.db"), ("ledger: sqlite:", "ledger: postgresql:")
+        ("vault: sqlite:vault.db", "vault: sqlite:/srv/vault.db"),
+        ("ledger: sqlite:ledger.db", "ledger: postgresql://db/shop"),
     )
     assert project.vault == "sqlite:/srv/vault.db"
-    assert project.ledger == "postgresql:ledger.db"
+    assert project.ledger == "postgresql://db/shop?tenant=shop"
+
+
+def test_a_password_in_a_store_s_uri_is_refused_with_its_line_and_a_better_place(broken):
+    for uri in ("postgresql://shop:hunter@db/shop", "postgresql://db/shop?password=hunter"):
+        (said,) = broken(("vault: sqlite:vault.db", f"vault: {uri}"))
+        assert said.startswith("consentry.yaml:5: vault: holds a password; let libpq find it: PGPASSWORD, PGPASSFILE")
+        assert "hunter" not in said
+
+
+def test_a_store_s_tenant_is_that_of_the_project(broken):
+    (said,) = broken(("vault: sqlite:vault.db", "vault: postgresql://db/shop?tenant=other"))
+    assert said == "consentry.yaml:5: vault: names a tenant of its own; remove it: stores are those of 'tenant'"
 
 
 def test_actors_are_optional(read):
@@ -105,8 +119,8 @@ def test_actors_are_optional(read):
         (
             "tenant: shop",
             "tenant: shop\nroot: /",
-            "consentry.yaml:2: root: unknown key; write one of: access_log, actors, data_keys, detectors, erasures, "
-            "kek, keyring, ledger, policy, tenant, trust, vault",
+            "consentry.yaml:2: root: unknown key; write one of: access_log, actors, checkpoints, data_keys, detectors, "
+            "erasures, kek, keyring, ledger, outputs, policy, tenant, trust, vault",
         ),
         (
             "[support_agent]",
@@ -131,3 +145,13 @@ def test_all_slips_are_reported_at_once(broken):
 def test_a_password_in_a_broken_file_is_not_repeated(broken):
     for new in ("vault: postgresql://u:hunter@h/d: x", "vault: [postgresql://u:hunter@h/d", "vault: *hunter"):
         assert "hunter" not in "".join(broken(("vault: sqlite:vault.db", new)))
+
+
+def test_checkpoints_go_to_a_folder_or_a_uri_and_have_sound_times(read, broken, tmp_path):
+    rule = read(("tenant: shop", "tenant: shop\ncheckpoints: {path: proofs}")).checkpoints
+    assert (rule.path, rule.every, rule.or_after) == (str(tmp_path / "proofs"), 1000, timedelta(minutes=15))
+    rule = read(("tenant: shop", "tenant: shop\ncheckpoints: {path: 'gs://b/c', every: 7, or_after: 2h}")).checkpoints
+    assert (rule.path, rule.every, rule.or_after) == ("gs://b/c", 7, timedelta(hours=2))
+    assert read().checkpoints is None
+    for wrong in ("{path: x, every: 0}", "{path: x, or_after: soon}", "{every: 3}", "{path: ''}", "{path: x, each: 1}"):
+        assert broken(("tenant: shop", f"tenant: shop\ncheckpoints: {wrong}")), wrong

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 import pytest
 from servers.apache_kafka import cached_jars
+from servers.postgres import postgres_programs
 from servers.pubsub import pubsub_program
 from servers.tansu import tansu_program
 
@@ -24,6 +25,7 @@ class Server(StrEnum):
     TANSU = "tansu"
     APACHE_KAFKA = "Apache Kafka"
     PUBSUB = "Pub/Sub emulator"
+    POSTGRES = "PostgreSQL"
 
 
 def missing(server: Server) -> str | None:
@@ -35,6 +37,8 @@ def missing(server: Server) -> str | None:
             tools = ["java"] if cached_jars() is not None else ["java", "mvn"]
             absent = [tool for tool in tools if shutil.which(tool) is None]
             return f"{' and '.join(absent)} not found on the PATH" if absent else None
+        case Server.POSTGRES:
+            return None if postgres_programs() is not None else "initdb and postgres are not installed"
         case Server.PUBSUB:
             if pubsub_program() is None:
                 return "google-cloud-cli-pubsub-emulator is not installed"

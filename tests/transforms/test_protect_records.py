@@ -23,8 +23,8 @@ from consentry.schemas.errors import ConfigError, PolicyError, PrivacyError
 from consentry.schemas.policy_file import read_policy
 from consentry.schemas.project import Project, read_project
 from consentry.schemas.record_columns import POSITION, SOURCE_KEY
-from consentry.transforms.crypto.kek_local import open_kek
 from consentry.transforms.crypto.keyring import Keyring
+from consentry.transforms.crypto.open_kek import open_kek
 from consentry.transforms.dead_letters import letter_keys, open_letter
 from consentry.transforms.protect_records import ProtectDicts, ProtectRecords, UnusableRecord, batches_of
 from consentry.transforms.protection_plan import plan_protection

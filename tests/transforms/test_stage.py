@@ -19,8 +19,8 @@ from consentry.schemas.errors import ConfigError, KekError, KeyringError, Privac
 from consentry.schemas.policy_file import read_policy
 from consentry.schemas.project import Project, read_project
 from consentry.transforms import stage as stage_module
-from consentry.transforms.crypto.kek_local import open_kek
 from consentry.transforms.crypto.keyring import Keyring, KeySet
+from consentry.transforms.crypto.open_kek import open_kek
 from consentry.transforms.crypto.subject_references import subject_references
 from consentry.transforms.dead_letters import Rejected
 from consentry.transforms.stage import SharedStage, StageConfig, StageFn, open_stage, settle_stage
@@ -122,11 +122,14 @@ def test_a_config_travels_without_secrets(project: Project) -> None:
     assert pickler.loads(pickler.dumps(shared)).open() is shared.open()
 
 
-@pytest.mark.xfail(strict=True, reason="the URI of a store is pickled as it stands in consentry.yaml, password and all")
 def test_the_password_of_a_store_does_not_travel(project: Project) -> None:
     config = settled(project)
-    project = project.model_copy(update={"vault": "postgresql://shop:CANARY@db/vault"})
-    assert b"CANARY" not in pickle.dumps(replace(config, project=project))
+    for uri in ("postgresql://shop:CANARY@db/vault", "postgresql://shop@db/vault?pass%77ord=CANARY"):
+        config = replace(config, project=project.model_copy(update={"vault": uri}))  # no file with it would be read
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            with pytest.raises(SecretError, match="vault: holds a password, so the project is not copied") as caught:
+                pickle.dumps(config, protocol)
+            assert "CANARY" not in str(caught.value)
 
 
 def test_a_passphrase_does_not_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,9 +166,9 @@ def test_an_open_stage_refuses_to_be_copied_and_shows_no_key(project: Project) -
 def test_all_threads_of_a_process_share_one_stage(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
 
-    def counted(config: StageConfig) -> Any:
+    def counted(config: StageConfig, *keys: Any) -> Any:
         opened.append(config)
-        return open_stores(config)
+        return open_stores(config, *keys)
 
     open_stores = stage_module._open_stores
     monkeypatch.setattr(stage_module, "_open_stores", counted)

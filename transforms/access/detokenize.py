@@ -7,18 +7,15 @@ log before it is given; where the log cannot be written, nothing is shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import Any, Literal, Self
 
-import numpy as np
-import pyarrow as pa
-
-from ...schemas.errors import ConfigError, IntegrityError
+from ...schemas.errors import ConfigError
 from ...schemas.info_types import Basis, Format, Sight, TokenizeRule
-from ...schemas.policy import Policy, TokenDomain
-from ...schemas.vault_entry import VaultEntry
+from ...schemas.policy import Policy
 from ..stores.access_log import AccessLog, AccessRecord
 from ..stores.consent_ledger import ConsentLedger
 from ..stores.consent_snapshot import ConsentSnapshot
@@ -28,14 +25,14 @@ from .explain import (
     Option,
     Request,
     Rule,
-    depends_on_ledger,
     kept_digits,
     options_for,
     says_for,
     standing_refusal,
 )
+from .judged_tokens import NOBODY, ConsentNow, Judged, Lot, TokenJudge
 
-__all__ = ["Answer", "Asked", "Desk", "distribution_rules", "oldest_kept"]
+__all__ = ["Answer", "AnsweredColumn", "Asked", "Desk", "distribution_rules", "oldest_kept"]
 
 Decision = Literal["allowed", "refused"]
 
@@ -82,6 +79,26 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredColumn:
+    """The answers for a column of tokens.
+
+    Attributes:
+        values: As the role may see them; None where refused.
+        rules: That decided, for each token.
+        says: Each of these rules as one sentence.
+        standing: Whether the policy refuses the request, whatever token and customer.
+    """
+
+    values: Sequence[str | None]
+    rules: Sequence[Rule]
+    says: Mapping[Rule, str]
+    standing: bool
+
+    def __repr__(self) -> str:
+        return f"<AnsweredColumn: {len(self.rules)} tokens; values hidden>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A token that is asked for.
 
@@ -111,11 +128,12 @@ class Desk:
         access_log: Takes every answer before it is given.
         actors: The roles of each actor; None where the project names none. That an actor is who it says is for
             the caller to know.
-        canonical_token: The canonical spelling of a token of a rule, or None where the text cannot be one.
+        canonical_tokens: The canonical spelling of each token of a rule, None where the text cannot be one.
         mask: The masked form of a value of a format.
-        reference_subject: The keyed reference of a subject id, or None where the id is blank.
-        reference_token: A keyed reference of (domain, text) for the log, which never holds the text.
+        reference_subjects: The keyed reference of each subject id, None where the id is blank.
+        reference_tokens: A keyed reference of (domain, text) of each text for the log, which never holds the text.
         clock: The time now, microseconds UTC.
+        logged: Called with the position of the newest log entry, behind each append.
         close: Closes what the desk works on.
     """
 
@@ -127,11 +145,12 @@ class Desk:
         ledger: ConsentLedger,
         access_log: AccessLog,
         actors: Actors,
-        canonical_token: Callable[[TokenizeRule, str], str | None],
+        canonical_tokens: Callable[[TokenizeRule, Sequence[str]], list[str | None]],
         mask: Callable[[Format, str], str],
-        reference_subject: Callable[[str], bytes | None],
-        reference_token: Callable[[str, str], bytes],
+        reference_subjects: Callable[[Sequence[str]], list[bytes | None]],
+        reference_tokens: Callable[[str, Sequence[str]], list[bytes]],
         clock: Callable[[], int],
+        logged: Callable[[int], None] = lambda _position: None,
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self._policy = policy
@@ -139,11 +158,12 @@ class Desk:
         self._ledger = ledger
         self._access_log = access_log
         self._actors = actors
-        self._canonical_token = canonical_token
+        self._canonical_tokens = canonical_tokens
         self._mask = mask
-        self._reference_subject = reference_subject
-        self._reference_token = reference_token
+        self._reference_subjects = reference_subjects
+        self._reference_tokens = reference_tokens
         self._clock = clock
+        self._logged = logged
         self.close = close
         self._rules = distribution_rules(policy)
         self._snapshot: ConsentSnapshot | None = None
@@ -197,134 +217,173 @@ class Desk:
 
         All are judged at one instant and logged in one go; each domain and key version is looked up once.
         """
+        groups: dict[tuple[str, int | None, bool], list[int]] = {}
+        for place, each in enumerate(asked):
+            groups.setdefault((each.domain, each.key_version, each.known), []).append(place)
+        lots = [
+            self._lot(
+                Request(
+                    domain=domain, purpose=purpose, role=role, actor=actor, subject=subject, known_domain=known
+                ),
+                [asked[place].token for place in places],
+                None if subject is None else [subject] * len(places),
+                key_version,
+            )
+            for (domain, key_version, known), places in groups.items()
+        ]  # fmt: skip
+        places = [place for each in groups.values() for place in each]
+        judge, judged = self._judged(lots, places, actor=actor)
+        answers = [answer for lot, found in zip(lots, judged, strict=True) for answer in self._told(judge, lot, found)]
+        in_order = dict(zip(places, answers, strict=True))
+        return tuple(in_order[place] for place in range(len(asked)))
+
+    def detokenize_column(
+        self,
+        domain: str,
+        tokens: Sequence[str],
+        *,
+        purpose: str,
+        role: str,
+        actor: str,
+        subjects: str | Sequence[str] | None = None,
+        key_version: int | None = None,
+    ) -> AnsweredColumn:
+        """Returns the answers for many tokens as columns, as ``detokenize`` gives them one by one.
+
+        Args:
+            domain: Token domain of all tokens.
+            tokens: In any spelling that the format accepts.
+            purpose: What the values are needed for.
+            role: The role in which the actor asks.
+            actor: Who asks.
+            subjects: The customer whose permission decides, one for all tokens or one for each; a blank one permits
+                nothing. Without it, all whose value it is must permit.
+            key_version: Only values of this key version.
+
+        Raises:
+            PrivacyError: As ``detokenize``; nothing is shown.
+        """
+        named = None if subjects is None else ""
+        request = Request(domain=domain, purpose=purpose, role=role, actor=actor, subject=named)
+        each = [subjects] * len(tokens) if isinstance(subjects, str) else subjects
+        lot = self._lot(request, tokens, each, key_version)
+        _, (judged,) = self._judged([lot], range(len(tokens)), actor=actor)
+        return AnsweredColumn(
+            values=self._shown(lot, judged),
+            rules=judged.rules,
+            says={rule: says_for(rule, request, self._policy) for rule in dict.fromkeys(judged.rules)},
+            standing=judged.domain is None and bool(tokens),
+        )
+
+    def _lot(
+        self, request: Request, tokens: Sequence[str], subjects: Sequence[str] | None, key_version: int | None
+    ) -> Lot:
+        if subjects is None:
+            return Lot(request=request, tokens=tokens, key_version=key_version)
+        known = list(dict.fromkeys(subjects))
+        references = dict(zip(known, self._reference_subjects(known), strict=True))
+        named = [references[subject] or NOBODY for subject in subjects]
+        return Lot(request=request, tokens=tokens, subjects=named, key_version=key_version)
+
+    def _judged(self, lots: Sequence[Lot], places: Sequence[int], *, actor: str) -> tuple[TokenJudge, list[Judged]]:
+        """Judges lots at one instant, and logs it all, in the order of the places of their tokens."""
         if not actor.strip():
             raise ConfigError("--actor: is blank; name who asks, because the access log must say it")
         now = self._clock()
         self._vault.follow(self._ledger, self._rules, now)
-        groups: dict[tuple[str, int | None, bool], list[int]] = {}
-        for place, each in enumerate(asked):
-            groups.setdefault((each.domain, each.key_version, each.known), []).append(place)
-        outcomes: dict[int, _Outcome] = {}
-        for (domain, key_version, known), places in groups.items():
-            request = Request(
-                domain=domain, purpose=purpose, role=role, actor=actor, subject=subject, known_domain=known
-            )
-            tokens = [asked[place].token for place in places]
-            found = self._outcomes(request, tokens, now=now, key_version=key_version)
-            outcomes.update(zip(places, found, strict=True))
-        ordered = [outcomes[place] for place in range(len(asked))]
-        self._log(ordered, now=now)
-        return tuple(outcome.answer for outcome in ordered)
-
-    def _outcomes(
-        self, request: Request, tokens: Sequence[str], *, now: int, key_version: int | None
-    ) -> list[_Outcome]:
-        refusal = standing_refusal(request, self._policy, self._actors)
-        domain = self._policy.token_domain(request.domain)
-        if refusal is not None or domain is None:
-            return [self._refused(request, token, refusal or Rule.UNKNOWN_DOMAIN) for token in tokens]
-        case = _Case(
-            request=request,
-            domain=domain,
-            reference=None if request.subject is None else self._reference_subject(request.subject) or b"",
-            refusable=depends_on_ledger(self._policy.basis(request.purpose)),
-            consent=_ConsentNow(self._policy, self._current_snapshot(), now),
+        judge = TokenJudge(
+            policy=self._policy,
+            actors=self._actors,
+            vault=self._vault,
+            consent=ConsentNow(self._policy, self._current_snapshot(), now),
+            canonical_tokens=self._canonical_tokens,
         )
-        spelled = [(token, self._canonical_token(domain.rule, token)) for token in tokens]
-        if case.reference is not None and not case.permitting([case.reference]):
-            rule = Rule.SUBJECT_DOES_NOT_PERMIT if case.refusable else Rule.NO_ENTRY
-            return [self._refused_case(case, *spelling, rule) for spelling in spelled]
-        return self._judged(case, spelled, key_version)
+        judged = [judge.judge(lot) for lot in lots]
+        records = [self._records(lot, found, now) for lot, found in zip(lots, judged, strict=True)]
+        position = self._access_log.append(records[0] if len(lots) == 1 else _in_order(records, judged, places))
+        if position:
+            self._logged(position)
+        return judge, judged
 
     def _current_snapshot(self) -> ConsentSnapshot:
         if self._snapshot is None or self._snapshot.position != self._ledger.position():
             self._snapshot = self._ledger.snapshot()
         return self._snapshot
 
-    def _judged(
-        self, case: _Case, spelled: Sequence[tuple[str, str | None]], key_version: int | None
-    ) -> list[_Outcome]:
-        asked = {token for _, token in spelled if token is not None}
-        found = {token: self._vault.find(case.domain.name, token, key_version) for token in asked}
-        permitting = case.permitting({entry.subject_ref for entries in found.values() for entry in entries})
+    def _records(self, lot: Lot, judged: Judged, now: int) -> list[AccessRecord]:
+        """Returns what the log gets of each token: a record for each customer whose value is shown, else one."""
+        request, see = lot.request, None if judged.domain is None else judged.domain.see[lot.request.role].value
+        typed = [token or text for token, text in zip(judged.spelled, lot.tokens, strict=True)]
+        references = self._reference_tokens(request.domain, typed)
+        named = [None] * len(typed) if lot.subjects is None else [subject or None for subject in lot.subjects]
+        who = (now, request.actor, request.role, request.purpose, request.domain)
+        said = {
+            rule: ("allowed", rule.value, see) if rule is Rule.PERMITTED else ("refused", rule.value, None)
+            for rule in set(judged.rules)
+        }
+        # In the order of the attributes, which is a good part of the time that a large column takes.
+        make = AccessRecord._make
         return [
-            self._refused_case(case, typed, token, Rule.NOT_A_TOKEN)
-            if token is None
-            else self._answered(case, typed, token, case.usable(found[token], permitting))
-            for typed, token in spelled
+            make((*who, reference, owner, *said[rule]))
+            for rule, reference, owners, subject in zip(judged.rules, references, judged.owners, named, strict=True)
+            for owner in owners or (subject,)
         ]
 
-    def _answered(self, case: _Case, typed: str, token: str, entries: Sequence[VaultEntry]) -> _Outcome:
-        if not entries:
-            hidden = case.reference is None and case.refusable
-            rule = Rule.NOT_PERMITTED_OR_ABSENT if hidden else Rule.NO_ENTRY
-            return self._refused_case(case, typed, token, rule)
-        if len({entry.key_version for entry in entries}) > 1:
-            return self._refused_case(case, typed, token, Rule.AMBIGUOUS_VERSION)
-        try:
-            value = self._vault.open_value(entries[0])
-        except IntegrityError:
-            return self._refused_case(case, typed, token, Rule.INTEGRITY)
-        return self._allowed(case, typed, value, tuple(sorted({entry.subject_ref for entry in entries})))
+    def _shown(self, lot: Lot, judged: Judged) -> Sequence[str | None]:
+        """Returns the values as the role may see them."""
+        domain = judged.domain
+        if domain is None or domain.see[lot.request.role] is Sight.FULL:
+            return judged.values
+        return [None if value is None else self._mask(domain.rule.format, value) for value in judged.values]
 
-    def _allowed(self, case: _Case, typed: str, value: str, subjects: tuple[bytes, ...]) -> _Outcome:
-        shown = case.domain.see[case.request.role]
-        answer = Answer(
-            domain=case.domain.name,
-            token=typed,
-            decision="allowed",
-            value=value if shown is Sight.FULL else self._mask(case.domain.rule.format, value),
-            shown=shown,
-            rule=Rule.PERMITTED,
-            says=says_for(Rule.PERMITTED, case.request, self._policy),
-            options=(),
+    def _told(self, judge: TokenJudge, lot: Lot, judged: Judged) -> Iterator[Answer]:
+        """Yields the answers of a lot, whose customer is one for all."""
+        request, domain = lot.request, judged.domain
+        told: dict[tuple[Rule, str | None], tuple[str, tuple[Option, ...]]] = {}
+        rows = zip(lot.tokens, judged.rules, judged.spelled, self._shown(lot, judged), strict=True)
+        for typed, rule, token, value in rows:
+            allowed = rule is Rule.PERMITTED
+            digits = None if domain is None or token is None else kept_digits(domain, token)
+            if (rule, digits) not in told:
+                told[rule, digits] = self._explained(judge, lot, rule, None if domain is None else digits)
+            says, options = told[rule, digits]
+            yield Answer(
+                domain=request.domain,
+                token=typed,
+                decision="allowed" if allowed else "refused",
+                value=value,
+                shown=domain.see[request.role] if allowed and domain is not None else None,
+                rule=rule,
+                says=says,
+                options=options,
+            )
+
+    def _explained(self, judge: TokenJudge, lot: Lot, rule: Rule, digits: str | None) -> tuple[str, tuple[Option, ...]]:
+        def permitted(purpose: str) -> bool:
+            return lot.subjects is None or bool(judge.consent.permitting(purpose, lot.subjects[:1]))
+
+        standing = standing_refusal(lot.request, self._policy, self._actors) is not None
+        options = options_for(
+            rule,
+            lot.request,
+            self._policy,
+            actors=self._actors,
+            permitted=(lambda _purpose: True) if standing else permitted,
+            last_digits=digits,
         )
-        return _Outcome(case.request, answer, subjects)
+        return says_for(rule, lot.request, self._policy), options
 
-    def _refused_case(self, case: _Case, typed: str, token: str | None, rule: Rule) -> _Outcome:
-        kept = None if token is None else kept_digits(case.domain, token)
-        return self._refused(case.request, typed, rule, permitted=case.permitted, last_digits=kept)
 
-    def _refused(self, request: Request, typed: str, rule: Rule, **known: Any) -> _Outcome:
-        answer = Answer(
-            domain=request.domain,
-            token=typed,
-            decision="refused",
-            value=None,
-            shown=None,
-            rule=rule,
-            says=says_for(rule, request, self._policy),
-            options=options_for(rule, request, self._policy, actors=self._actors, **known),
-        )
-        return _Outcome(request, answer, ())
-
-    def _log(self, outcomes: Sequence[_Outcome], *, now: int) -> None:
-        self._access_log.append(
-            [
-                AccessRecord(
-                    at=now,
-                    actor=outcome.request.actor,
-                    role=outcome.request.role,
-                    purpose=outcome.request.purpose,
-                    domain=outcome.request.domain,
-                    token_ref=self._reference_token(outcome.request.domain, self._spelled(outcome)),
-                    subject_ref=subject,
-                    decision=outcome.answer.decision,
-                    rule=outcome.answer.rule.value,
-                    shown=None if outcome.answer.shown is None else outcome.answer.shown.value,
-                )
-                for outcome in outcomes
-                for subject in outcome.subjects or (self._named(outcome.request),)
-            ]
-        )
-
-    def _named(self, request: Request) -> bytes | None:
-        return None if request.subject is None else self._reference_subject(request.subject)
-
-    def _spelled(self, outcome: _Outcome) -> str:
-        domain = self._policy.token_domain(outcome.request.domain)
-        token = outcome.answer.token
-        return (None if domain is None else self._canonical_token(domain.rule, token)) or token
+def _in_order(
+    records: Sequence[Sequence[AccessRecord]], judged: Sequence[Judged], places: Sequence[int]
+) -> list[AccessRecord]:
+    """Returns the records of several lots in the order of the places of their tokens."""
+    of_token: list[list[AccessRecord]] = []
+    for lot, found in zip(records, judged, strict=True):
+        rest = iter(lot)
+        of_token += [list(islice(rest, max(1, len(owners)))) for owners in found.owners]
+    in_order = dict(zip(places, of_token, strict=True))
+    return [record for place in range(len(of_token)) for record in in_order[place]]
 
 
 def distribution_rules(policy: Policy) -> dict[str, tuple[tuple[str, Basis], ...]]:
@@ -342,66 +401,3 @@ def oldest_kept(policy: Policy, now: int) -> dict[str, int]:
         for name, domain in policy.token_domains.items()
         if domain.retain is not None
     }
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """An answer to a request, and the references of the customers whose value it shows."""
-
-    request: Request
-    answer: Answer
-    subjects: tuple[bytes, ...]
-
-
-class _ConsentNow:
-    """What subjects permit at one instant."""
-
-    def __init__(self, policy: Policy, snapshot: ConsentSnapshot, now: int) -> None:
-        self._policy = policy
-        self._snapshot = snapshot
-        self._now = now
-
-    def permitting(self, purpose: str, references: Iterable[bytes]) -> set[bytes]:
-        """Returns those of ``references`` that permit ``purpose`` now."""
-        asked = sorted({reference for reference in references if reference})
-        if not asked:
-            return set()
-        located = self._snapshot.locate(pa.array(asked, pa.binary(16)))
-        at = np.full(len(asked), self._now, dtype=np.int64)
-        known = np.ones(len(asked), dtype=bool)
-        permits = self._snapshot.permits(purpose, self._policy.basis(purpose), located, at, known)
-        return {reference for reference, permitted in zip(asked, permits, strict=True) if permitted}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Case:
-    """A request that the policy allows, with the consent to judge it by.
-
-    Attributes:
-        request: The request.
-        domain: Its token domain.
-        reference: Of the customer named (empty where the name is blank), or None where none is named.
-        refusable: Whether customers can refuse the purpose. Where they cannot, "does not permit" could only mean an
-            erased customer; that is told as absent.
-        consent: What customers permit now.
-    """
-
-    request: Request
-    domain: TokenDomain
-    reference: bytes | None
-    refusable: bool
-    consent: _ConsentNow
-
-    def permitting(self, references: Iterable[bytes]) -> set[bytes]:
-        """Returns those of ``references`` that permit the request's purpose now."""
-        return self.consent.permitting(self.request.purpose, references)
-
-    def permitted(self, purpose: str) -> bool:
-        """Returns whether the customer named permits ``purpose`` now; True where none is named."""
-        return self.reference is None or bool(self.consent.permitting(purpose, [self.reference]))
-
-    def usable(self, entries: Sequence[VaultEntry], permitting: set[bytes]) -> list[VaultEntry]:
-        """Returns the named customer's entries, or without a name all of them if every customer permits."""
-        if self.reference is not None:
-            return [entry for entry in entries if entry.subject_ref == self.reference]
-        return list(entries) if all(entry.subject_ref in permitting for entry in entries) else []

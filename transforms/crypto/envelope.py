@@ -23,11 +23,16 @@ __all__ = [
     "OVERHEAD",
     "Random",
     "associated_data",
+    "bytes_field",
     "joint_key",
+    "number_field",
+    "open_each",
     "open_many",
     "open_sealed",
     "seal",
     "seal_many",
+    "text_field",
+    "text_fields",
 ]
 
 KEY_BYTES = 32
@@ -37,6 +42,8 @@ OVERHEAD = NONCE_BYTES + TAG_BYTES
 """Bytes by which an envelope is longer than its plaintext."""
 
 Random = Callable[[int], bytes]
+
+NUMBER = b"i\0\0\0\x08"
 
 _LENGTH = struct.Struct(">cI").pack
 _NUMBER = struct.Struct(">cIq").pack
@@ -61,6 +68,45 @@ def associated_data(*fields: bytes | str | int) -> bytes:
         else:
             parts.append(_NUMBER(b"i", 8, field))
     return b"".join(parts)
+
+
+def bytes_field(data: bytes) -> bytes:
+    """Returns ``associated_data(data)``, in a third of its time.
+
+    >>> bytes_field(b"card") == associated_data(b"card")
+    True
+    """
+    return b"b" + len(data).to_bytes(4, "big") + data
+
+
+def text_field(text: str) -> bytes:
+    """Returns ``associated_data(text)``, in a third of its time.
+
+    >>> text_field("é") == associated_data("é")
+    True
+    """
+    data = text.encode()
+    return b"s" + len(data).to_bytes(4, "big") + data
+
+
+def text_fields(texts: Sequence[str]) -> list[bytes]:
+    """Returns ``associated_data(text)`` of each text.
+
+    >>> text_fields(["é", "card"]) == [associated_data("é"), associated_data("card")]
+    True
+    """
+    encoded = [text.encode() for text in texts]
+    heads = {size: _LENGTH(b"s", size) for size in set(map(len, encoded))}
+    return [heads[len(data)] + data for data in encoded]
+
+
+def number_field(number: int) -> bytes:
+    """Returns ``associated_data(number)``, in a third of its time.
+
+    >>> number_field(-7) == associated_data(-7)
+    True
+    """
+    return NUMBER + number.to_bytes(8, "big", signed=True)
 
 
 def seal(key: bytes, plaintext: bytes, associated_data: bytes, *, random: Random = os.urandom) -> bytes:
@@ -100,6 +146,26 @@ def open_many(key: bytes, sealed: Sequence[bytes], associated_data: Sequence[byt
     """Returns the plaintext of each envelope; one that does not open refuses all with ``IntegrityError``."""
     cipher = _cipher(key)
     return [_open_with(cipher, envelope, bound) for envelope, bound in zip(sealed, associated_data, strict=True)]
+
+
+def open_each(
+    keys: Sequence[bytes | None], sealed: Sequence[bytes], associated_data: Sequence[bytes]
+) -> list[bytes | None]:
+    """Returns the plaintext of each envelope, sealed under a key of its own; None where there is no key.
+
+    Returns:
+        None also for an envelope that was changed, or whose associated data or key is another one.
+
+    Raises:
+        KeySizeError: A key is not 32 bytes.
+    """
+    found: list[bytes | None] = []
+    for key, envelope, bound in zip(keys, sealed, associated_data, strict=True):
+        try:
+            found.append(None if key is None else _open_with(_cipher(key), envelope, bound))
+        except IntegrityError:
+            found.append(None)
+    return found
 
 
 def joint_key(one: bytes, other: bytes, *, use: str) -> bytes:

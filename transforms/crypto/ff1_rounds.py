@@ -299,6 +299,12 @@ def _subtracted(target: Uints, numbers: _Numbers, modulus: Uints) -> None:
 def _reduce(numbers: _Numbers, modulus: Uints) -> None:
     """Sets ``first`` to the numbers mod modulus: ``first`` alone, or ``first * 2^32 + more``."""
     first, free = numbers.first, numbers.free
+    if not int(modulus) & (int(modulus) - 1):  # of a power of two, all but the low bits are multiples
+        if numbers.more is not None:
+            np.left_shift(first, np.uint64(32), out=first)
+            np.bitwise_or(first, numbers.more, out=first)
+        np.bitwise_and(first, modulus - np.uint64(1), out=first)
+        return
     _take_modulo(first, modulus, free)
     if numbers.more is None:
         return

@@ -21,23 +21,21 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from ...schemas.errors import ConfigError, IntegrityError, KekError
+from ...schemas.errors import IntegrityError, KekError
 from .envelope import KEY_BYTES, Random, open_sealed, seal
-from .kek import Kek
+from .kek import BlobKind, expect_kind
 from .key_sets import Secret
 
-__all__ = ["FileKek", "PassphraseKek", "create_key_file", "open_kek"]
+__all__ = ["FileKek", "PassphraseKek", "create_key_file"]
 
-SCHEMES = "file:PATH, passphrase:env:NAME"
-
-PASSPHRASE_MAGIC = b"CKP1"
+PASSPHRASE_MAGIC = BlobKind.PASSPHRASE.value
 SALT_BYTES = 16
 SCRYPT_LOG2_N, SCRYPT_R, SCRYPT_P = 15, 8, 1
 # What a blob may ask for: 128 MiB and four passes at most, so that a forged one cannot exhaust the machine.
 LARGEST_LOG2_N, LARGEST_P = 17, 4
 PASSPHRASE_HEADER = len(PASSPHRASE_MAGIC) + 3 + SALT_BYTES
 
-FILE_MAGIC = b"CKF1"
+FILE_MAGIC = BlobKind.KEY_FILE.value
 FINGERPRINT_BYTES = 8
 FILE_HEADER = len(FILE_MAGIC) + FINGERPRINT_BYTES
 LARGEST_KEY_FILE = 1024
@@ -75,7 +73,7 @@ class PassphraseKek(Secret):
         Raises:
             KekError: Wrong passphrase or changed blob (the two cannot be told apart), or another kind of KEK.
         """
-        _expect(blob, PASSPHRASE_MAGIC, PASSPHRASE_HEADER)
+        expect_kind(blob, BlobKind.PASSPHRASE, PASSPHRASE_HEADER)
         header = blob[:PASSPHRASE_HEADER]
         try:
             return open_sealed(self._key(header), blob[PASSPHRASE_HEADER:], header + associated_data)
@@ -148,7 +146,7 @@ class FileKek(Secret):
             KekError: Another key, or another kind of KEK, wrapped it.
             IntegrityError: The blob or its associated data was changed.
         """
-        _expect(blob, FILE_MAGIC, FILE_HEADER)
+        expect_kind(blob, BlobKind.KEY_FILE, FILE_HEADER)
         if blob[:FILE_HEADER] != self._header:
             raise KekError(f"{self._source}: is not the key that wrapped it; name the key file made with this keyring")
         return open_sealed(self._key, blob[FILE_HEADER:], self._header + associated_data)
@@ -170,35 +168,3 @@ def create_key_file(path: Path, *, random: Random = os.urandom) -> None:
         file.write(base64.b64encode(random(KEY_BYTES)) + b"\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def open_kek(uri: str, root: Path) -> Kek:
-    """Returns the KEK that ``uri`` names.
-
-    Args:
-        uri: ``file:PATH`` (relative to ``root``) or ``passphrase:env:NAME``.
-        root: Folder of the project file.
-
-    Raises:
-        ConfigError: The URI has another form.
-        KekError: The file or variable is missing or unsafe.
-    """
-    match uri.split(":", 2):
-        case ["file", *rest] if rest[0:1] not in ([], [""]):
-            return FileKek.read(root / ":".join(rest))
-        case ["passphrase", "env", name] if name:
-            passphrase = os.environ.get(name)
-            if passphrase is None:
-                raise KekError(f"the environment variable {name} is not set; set it to the passphrase of the keyring")
-            return PassphraseKek(passphrase, source=f"the passphrase in {name}")
-        case _:
-            scheme = uri.split(":", 1)[0]
-            raise ConfigError(f"kek: cannot use scheme {scheme!r}; write one of: {SCHEMES}")
-
-
-def _expect(blob: bytes, magic: bytes, header: int) -> None:
-    if len(blob) < header or blob[: len(magic)] not in (PASSPHRASE_MAGIC, FILE_MAGIC):
-        raise KekError("no local KEK wrapped it, or it was changed; check `kek` in the project file")
-    if blob[: len(magic)] != magic:
-        other = "passphrase" if magic == FILE_MAGIC else "key file"
-        raise KekError(f"a {other} wrapped it; check `kek` in the project file")

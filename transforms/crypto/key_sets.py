@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ...schemas.errors import IntegrityError, KeyringError, SecretError, SignatureError
-from .envelope import KEY_BYTES, Random, associated_data, open_sealed, seal, seal_many
+from .envelope import KEY_BYTES, Random, associated_data, open_many, seal, seal_many
 
 __all__ = [
     "ProofKeys",
@@ -34,6 +34,7 @@ __all__ = [
     "TokenKeys",
     "VaultKeys",
     "version_digit",
+    "wrapping_version",
 ]
 
 PUBLIC_FORMAT = "consentry-public-keys-1"
@@ -162,14 +163,40 @@ class VaultKeys(Secret):
         Raises:
             IntegrityError: The blob or its associated data was changed, or it names a version that is not usable.
         """
-        version = int.from_bytes(blob[:VERSION_BYTES], "big")
-        key = self._secrets.get(version)
-        if key is None:
-            raise IntegrityError(
-                f"sealed under vault key version {version}, which this keyring cannot use; "
-                "restore the keyring that knows it, or the stored bytes"
-            )
-        return open_sealed(key, blob[VERSION_BYTES:], blob[:VERSION_BYTES] + associated_data)
+        return self.unwrap_many([blob], [associated_data])[0]
+
+    def unwrap_many(self, blobs: Sequence[bytes], associated_data: Sequence[bytes]) -> list[bytes]:
+        """Returns each plaintext as by ``unwrap``, at half the cost; one that does not open refuses all.
+
+        Raises:
+            IntegrityError: As ``unwrap``.
+        """
+        rows: dict[int, list[int]] = {}
+        for row, blob in enumerate(blobs):
+            rows.setdefault(wrapping_version(blob), []).append(row)
+        found = [b""] * len(blobs)
+        for version, chosen in rows.items():
+            key = self._secrets.get(version)
+            if key is None:
+                raise IntegrityError(
+                    f"sealed under vault key version {version}, which this keyring cannot use; "
+                    "restore the keyring that knows it, or the stored bytes"
+                )
+            header = _header(version)
+            sealed = [blobs[row][VERSION_BYTES:] for row in chosen]
+            opened = open_many(key, sealed, [header + associated_data[row] for row in chosen])
+            for row, plaintext in zip(chosen, opened, strict=True):
+                found[row] = plaintext
+        return found
+
+
+def wrapping_version(blob: bytes) -> int:
+    """Returns the version of the ``vault`` key set that a blob says it is wrapped under; needs no key.
+
+    >>> wrapping_version(bytes.fromhex("0003") + bytes(40))
+    3
+    """
+    return int.from_bytes(blob[:VERSION_BYTES], "big")
 
 
 class SignatureContext(StrEnum):

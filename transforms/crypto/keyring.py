@@ -231,6 +231,10 @@ class Keyring:
         """
         return self._with(key_set, self.sets[key_set].versions, self._unwrapped(key_set, kek), new_kek)
 
+    def check(self, key_set: KeySet, kek: Kek) -> None:
+        """Returns if ``kek`` opens the set; errors as ``unlock_token``."""
+        self._unwrapped(key_set, kek)
+
     def unlock_token(self, kek: Kek) -> TokenKeys:
         """Returns the token keys.
 
@@ -283,7 +287,9 @@ class Keyring:
         try:
             secrets = _unpacked(key_set, stored, kek.unwrap(stored.wrapped, bound))
         except KekError as error:
-            raise KekError(f"keyring: key set {key_set.value!r}: {error}") from None
+            raise type(error)(
+                f"keyring: key set {key_set.value!r}: {error}", reason=error.reason, exit_code=error.exit_code
+            ) from None
         except (IntegrityError, ValueError):
             raise IntegrityError(
                 f"keyring: key set {key_set.value!r} was changed; restore the keyring from a backup", exit_code=2

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
-from typing import Protocol
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 from ...schemas.errors import AccessLogError, StoreError
-from ..crypto.envelope import associated_data
-from .hash_chain import START, Verified, broken_chain, links
-from .sqlite_database import sqlite_path
+from ..crypto.envelope import associated_data, bytes_field, number_field
+from .hash_chain import ChainRow, Verified, links, recomputed
+from .open_tables import open_access_log_table
 
 __all__ = ["AccessLog", "AccessLogTable", "AccessRecord", "LoggedAccess", "open_access_log"]
 
 STORE = "access_log"
+NOBODY, SOMEBODY = associated_data(0), associated_data(1)
+"""Before a value that may be missing, so that nothing looks like no other value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessRecord:
+class AccessRecord(NamedTuple):
     """One answer for one token and one customer.
 
     Attributes:
@@ -52,33 +52,29 @@ class AccessRecord:
 
     @property
     def body(self) -> bytes:
-        """The record as it is chained, apart from its position."""
-        return associated_data(
-            self.at,
-            self.actor,
-            self.role,
-            self.purpose,
-            self.domain,
-            self.token_ref,
-            *_optional(self.subject_ref),
-            self.decision,
-            self.rule,
-            *_optional(self.shown),
+        """The record as it is chained, apart from its position: ``associated_data`` of its attributes in order."""
+        # Most records of an append differ in their references alone, so what is around these is encoded once.
+        return (
+            _asked(self.at, self.actor, self.role, self.purpose, self.domain)
+            + bytes_field(self.token_ref)
+            + (NOBODY if self.subject_ref is None else SOMEBODY + bytes_field(self.subject_ref))
+            + _answered(self.decision, self.rule, self.shown)
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedAccess:
+class LoggedAccess(NamedTuple):
     """A record in its place, with its link."""
 
     position: int
     record: AccessRecord
     chain: bytes
 
-    @property
-    def body(self) -> bytes:
-        """The entry as it is chained."""
-        return associated_data(self.position) + self.record.body
+    def as_row(self) -> ChainRow:
+        """Returns position, the entry as it is chained, and link; None for an entry that cannot have been chained."""
+        try:
+            return self.position, _chained(self.position, self.record), self.chain
+        except (TypeError, AttributeError, ValueError, OverflowError, struct.error):
+            return self.position, None, self.chain
 
 
 class AccessLogTable(Protocol):
@@ -88,12 +84,24 @@ class AccessLogTable(Protocol):
         """Closes the connection."""
         ...
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        ...
+
     def append(self, link: AppendLink) -> None:
         """Adds what ``link`` makes of position and link of the last entry, with no other writer between."""
         ...
 
-    def entries(self) -> Iterator[list[LoggedAccess]]:
-        """Yields all entries in order, some thousand at a time."""
+    def last(self) -> tuple[int, bytes] | None:
+        """Returns position and link of the last entry; None where there is none."""
+        ...
+
+    def link(self, position: int) -> bytes | None:
+        """Returns the link of an entry; None where there is none."""
+        ...
+
+    def entries(self, after: int = 0) -> Iterator[list[LoggedAccess]]:
+        """Yields the entries after a position in order, some thousand at a time."""
         ...
 
 
@@ -119,25 +127,31 @@ class AccessLog:
         """Closes the store."""
         self._table.close()
 
-    def append(self, records: Sequence[AccessRecord]) -> None:
+    def append(self, records: Sequence[AccessRecord]) -> int:
         """Adds records, all or none; they are on the disk when this returns.
+
+        Returns:
+            The position of the last of them; 0 where there are none.
 
         Raises:
             AccessLogError: The log cannot be written; nothing may be shown.
         """
+        end = 0
 
         def linked(position: int, head: bytes) -> list[LoggedAccess]:
-            entries = [
-                LoggedAccess(position=place, record=record, chain=b"")
-                for place, record in enumerate(records, start=position + 1)
+            nonlocal end
+            end = position + len(records)
+            found = links(head, (_chained(place, record) for place, record in enumerate(records, position + 1)))
+            return [
+                LoggedAccess(place, record, link)
+                for place, (record, link) in enumerate(zip(records, found, strict=True), position + 1)
             ]
-            found = links(head, (entry.body for entry in entries))
-            return [replace(entry, chain=link) for entry, link in zip(entries, found, strict=True)]
 
         if not records:
-            return
+            return 0
         try:
             self._table.append(linked)
+            return end
         except StoreError as error:
             raise AccessLogError(f"{error}; without a written log nothing is shown") from None
         except UnicodeEncodeError:
@@ -156,34 +170,33 @@ class AccessLog:
         Raises:
             IntegrityError: An entry was changed, moved or taken out; names the first.
         """
-        count, head = 0, START
-        for entry in chain.from_iterable(self._table.entries()):
-            count += 1
-            try:
-                (head,) = links(head, [entry.body])
-            except (TypeError, AttributeError, ValueError, OverflowError, struct.error):
-                raise broken_chain(STORE, count) from None
-            if entry.position != count or entry.chain != head:
-                raise broken_chain(STORE, count)
-        return Verified(entries=count, head=head)
+        return recomputed(STORE, ([entry.as_row() for entry in entries] for entries in self._table.entries()))
 
 
 def open_access_log(uri: str, *, create: bool = False) -> AccessLog:
     """Returns the access log of a project.
 
     Args:
-        uri: ``sqlite:FILE``.
+        uri: ``sqlite:FILE`` or ``postgresql://…``.
         create: Whether a missing store is made.
 
     Raises:
-        StoreError: The store is missing, damaged or locked.
-        ConfigError: The URI names no store of this version.
+        StoreError: The store is missing, damaged, locked or cannot be reached.
+        ConfigError: The URI names no store.
     """
-    from .sqlite_access_log import SqliteAccessLogTable
-
-    return AccessLog(SqliteAccessLogTable(sqlite_path(uri, store=STORE), create=create))
+    return AccessLog(open_access_log_table(uri, create=create))
 
 
-def _optional(value: bytes | str | None) -> tuple[bytes | str | int, ...]:
-    """Returns a value such that nothing looks like no other value."""
-    return (0,) if value is None else (1, value)
+def _chained(position: int, record: AccessRecord) -> bytes:
+    return number_field(position) + record.body
+
+
+# Both tell True from 1 and 1.0, which are equal as keys: who reads a changed store must not be given another's bytes.
+@lru_cache(maxsize=256, typed=True)
+def _asked(at: int, actor: str, role: str, purpose: str, domain: str) -> bytes:
+    return associated_data(at, actor, role, purpose, domain)
+
+
+@lru_cache(maxsize=256, typed=True)
+def _answered(decision: str, rule: str, shown: str | None) -> bytes:
+    return associated_data(decision, rule) + (NOBODY if shown is None else SOMEBODY + associated_data(shown))

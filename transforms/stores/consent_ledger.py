@@ -31,7 +31,7 @@ from .consent_entry import TAG_BYTES, ConsentEntry, columns_of, tags_of
 from .consent_snapshot import ConsentSnapshot
 from .data_keys import DataKeys
 from .hash_chain import START, Verified, broken_chain, links
-from .sqlite_database import sqlite_path
+from .open_tables import open_ledger_table
 
 __all__ = ["Appended", "ConsentLedger", "KnownSubjects", "LedgerTable", "StoredEntry", "open_ledger"]
 
@@ -90,6 +90,10 @@ class LedgerTable(Protocol):
 
     def close(self) -> None:
         """Closes the connection."""
+        ...
+
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
         ...
 
     def writing(self) -> AbstractContextManager[object]:
@@ -429,18 +433,16 @@ def open_ledger(uri: str, keys: VaultKeys, data_keys: DataKeys, *, create: bool 
     """Returns the ledger of a project.
 
     Args:
-        uri: ``sqlite:FILE``.
+        uri: ``sqlite:FILE`` or ``postgresql://…``.
         keys: Of the tenant.
         data_keys: Open, of the same project.
         create: Whether a missing store is made.
 
     Raises:
-        StoreError: The store is missing, damaged or locked.
-        ConfigError: The URI names no store of this version.
+        StoreError: The store is missing, damaged, locked or cannot be reached.
+        ConfigError: The URI names no store.
     """
-    from .sqlite_ledger import SqliteLedgerTable
-
-    return ConsentLedger(SqliteLedgerTable(sqlite_path(uri, store=STORE), create=create), keys, data_keys)
+    return ConsentLedger(open_ledger_table(uri, create=create), keys, data_keys)
 
 
 def _identity(reference: bytes, event: ConsentEvent) -> bytes:

@@ -8,17 +8,19 @@ shorter life.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from ...schemas.errors import IntegrityError
-from ..crypto.envelope import KEY_BYTES, Random, associated_data
-from ..crypto.key_sets import VaultKeys
-from .sqlite_database import sqlite_path
+from ..crypto.envelope import KEY_BYTES, Random, associated_data, bytes_field
+from ..crypto.key_sets import VaultKeys, wrapping_version
+from .open_tables import open_data_key_table
 
-__all__ = ["DataKeyTable", "DataKeys", "open_data_keys"]
+__all__ = ["DataKeyTable", "DataKeys", "Rewrapped", "open_data_keys"]
 
-STORE = "data_keys"
+PORTION = 10_000
 
 
 class DataKeyTable(Protocol):
@@ -28,12 +30,16 @@ class DataKeyTable(Protocol):
         """Closes the connection."""
         ...
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        ...
+
     def subject_keys(self, references: Sequence[bytes]) -> dict[bytes, bytes | None]:
         """Returns the wrapped keys of those subjects that have a row; None: destroyed."""
         ...
 
-    def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> None:
-        """Adds keys of subjects that have no row; others stay as they are."""
+    def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> int:
+        """Adds keys of subjects that have no row, and returns how many; others stay as they are."""
         ...
 
     def destroy_subject_keys(self, references: Sequence[bytes]) -> None:
@@ -55,6 +61,57 @@ class DataKeyTable(Protocol):
     def remove_day_keys(self, upto: int) -> int:
         """Removes for good the keys that expire at or before an instant, and returns how many."""
         ...
+
+    def headers(self) -> dict[bytes, int]:
+        """Returns how many keys begin with each two bytes, which tell the version that wraps them."""
+        ...
+
+    def wrapped_subjects(self, after: bytes, most: int) -> list[tuple[bytes, bytes]]:
+        """Returns reference and wrapped key of the first subjects behind a reference that have a key, in order."""
+        ...
+
+    def replace_subject_keys(self, wrapped: Sequence[tuple[bytes, bytes, bytes]]) -> int:
+        """Sets wrapped keys, given as (reference, old, new), where they still are the old ones; returns how many."""
+        ...
+
+    def replace_day_key(self, day: str, old: bytes, new: bytes) -> bool:
+        """Sets the wrapped key of a day if it still is ``old``, and returns whether it was."""
+        ...
+
+    def forget_deleted(self) -> bool:
+        """Leaves nothing in the files of what was removed or replaced; returns whether it could."""
+        ...
+
+    def stored(self) -> Iterator[list[tuple[bytes, bytes | None]]]:
+        """Yields all subjects and wrapped keys in the order of the subjects, some thousand at a time."""
+        ...
+
+    def counts(self) -> tuple[int, int]:
+        """Returns how many subjects have a key, and of how many it is destroyed."""
+        ...
+
+    def day_keys(self) -> list[tuple[str, int, bytes]]:
+        """Returns day, expiry and wrapped key of all days that have one, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewrapped:
+    """What came of wrapping all keys anew.
+
+    Attributes:
+        version: The version of the ``vault`` key set that wraps now.
+        keys: How many keys there are.
+        rewrapped: How many of them were wrapped anew.
+        unopened: How many cannot be opened, and stay as they are, by the version that they say.
+        clean: Whether nothing of the old wrappings is left in the files.
+    """
+
+    version: int
+    keys: int
+    rewrapped: int
+    unopened: Mapping[int, int]
+    clean: bool
 
 
 class DataKeys:
@@ -140,6 +197,58 @@ class DataKeys:
         """Destroys the keys of days that have expired, and returns how many."""
         return self._table.remove_day_keys(at)
 
+    def versions(self) -> dict[int, int]:
+        """Returns how many keys, of subjects and of days, each version of the ``vault`` key set wraps."""
+        return {int.from_bytes(header, "big"): count for header, count in sorted(self._table.headers().items())}
+
+    def rewrap(self, *, progress: Callable[[int], None] = lambda _done: None) -> Rewrapped:
+        """Wraps all keys anew that are not under the primary version; the keys themselves stay.
+
+        A portion at a time, each in a transaction of its own, beside whoever works with the keys. What was interrupted
+        goes on when it is called again. Programs that run since before the rotation still make keys under the version
+        before: end them first.
+
+        Args:
+            progress: Called with the number of keys looked at.
+
+        Raises:
+            StoreError: The store cannot be read or written.
+        """
+        keys = rewrapped = 0
+        unopened: Counter[int] = Counter()
+        after = b""
+        while rows := self._table.wrapped_subjects(after, PORTION):
+            after = rows[-1][0]
+            anew = self._anew([(wrapped, self._bound(reference)) for reference, wrapped in rows], unopened)
+            replaced = [(rows[row][0], rows[row][1], wrapped) for row, wrapped in anew.items()]
+            rewrapped += self._table.replace_subject_keys(replaced) if replaced else 0
+            keys += len(rows)
+            progress(keys)
+        for day, expires_at, wrapped in self._table.day_keys():
+            for new in self._anew([(wrapped, self._bound_day(day, expires_at))], unopened).values():
+                rewrapped += self._table.replace_day_key(day, wrapped, new)
+            keys += 1
+            progress(keys)
+        return Rewrapped(
+            version=self._keys.primary,
+            keys=keys,
+            rewrapped=rewrapped,
+            unopened=dict(unopened),
+            clean=self._table.forget_deleted(),
+        )
+
+    def _anew(self, stored: Sequence[tuple[bytes, bytes]], unopened: Counter[int]) -> dict[int, bytes]:
+        """Returns, by row, the new wrapping of keys that need one, and counts those that do not open."""
+        old = [row for row, (wrapped, _) in enumerate(stored) if wrapping_version(wrapped) != self._keys.primary]
+        opened: dict[int, bytes] = {}
+        for row in old:
+            try:
+                opened[row] = self._keys.unwrap(*stored[row])
+            except IntegrityError:
+                unopened[wrapping_version(stored[row][0])] += 1
+        wrapped = self._keys.wrap_many(list(opened.values()), [stored[row][1] for row in opened])
+        return dict(zip(opened, wrapped, strict=True))
+
     def _made(self, refs: Sequence[bytes]) -> dict[bytes, bytes]:
         """Adds a key for each subject, and returns the keys that now hold."""
         if not refs:
@@ -147,21 +256,20 @@ class DataKeys:
         random = self._random(KEY_BYTES * len(refs))
         keys = [random[start : start + KEY_BYTES] for start in range(0, len(random), KEY_BYTES)]
         wrapped = self._keys.wrap_many(keys, [self._bound(reference) for reference in refs])
-        self._table.add_subject_keys(dict(zip(refs, wrapped, strict=True)))
+        if self._table.add_subject_keys(dict(zip(refs, wrapped, strict=True))) == len(refs):
+            return dict(zip(refs, keys, strict=True))
         # Read again: another program may have come first, or erased the subject meanwhile.
         stored = self._table.subject_keys(refs)
         mine = {ref: key for ref, key, own in zip(refs, keys, wrapped, strict=True) if stored.get(ref) == own}
         return mine | self._unwrapped({ref: other for ref, other in stored.items() if ref not in mine})
 
     def _unwrapped(self, stored: Mapping[bytes, bytes | None]) -> dict[bytes, bytes]:
-        return {
-            reference: self._keys.unwrap(wrapped, self._bound(reference))
-            for reference, wrapped in stored.items()
-            if wrapped is not None
-        }
+        wrapped = {reference: each for reference, each in stored.items() if each is not None}
+        keys = self._keys.unwrap_many(list(wrapped.values()), [self._bound(reference) for reference in wrapped])
+        return dict(zip(wrapped, keys, strict=True))
 
     def _bound(self, reference: bytes) -> bytes:
-        return self._bound_to + associated_data(reference)
+        return self._bound_to + bytes_field(reference)
 
     def _bound_day(self, day: str, expires_at: int) -> bytes:
         return associated_data("day-key", self._keys.tenant, day, expires_at)
@@ -171,14 +279,12 @@ def open_data_keys(uri: str, keys: VaultKeys, *, create: bool = False) -> DataKe
     """Returns the data keys of a project.
 
     Args:
-        uri: ``sqlite:FILE``.
+        uri: ``sqlite:FILE`` or ``postgresql://…``.
         keys: Of the tenant.
         create: Whether a missing store is made.
 
     Raises:
-        StoreError: The store is missing, damaged or locked.
-        ConfigError: The URI names no store of this version.
+        StoreError: The store is missing, damaged, locked or cannot be reached.
+        ConfigError: The URI names no store.
     """
-    from .sqlite_data_keys import SqliteDataKeyTable
-
-    return DataKeys(SqliteDataKeyTable(sqlite_path(uri, store=STORE), create=create), keys)
+    return DataKeys(open_data_key_table(uri, create=create), keys)

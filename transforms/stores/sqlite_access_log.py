@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import astuple
 from pathlib import Path
 
 from .access_log import AccessRecord, AppendLink, LoggedAccess
@@ -12,7 +11,8 @@ from .sqlite_database import SqliteDatabase
 
 __all__ = ["SqliteAccessLogTable"]
 
-COLUMNS = "at, actor, role, purpose, domain, token_ref, subject_ref, decision, rule, shown"
+COLUMNS = ", ".join(AccessRecord._fields)
+LAST = "SELECT position, chain FROM entries ORDER BY position DESC LIMIT 1"
 CHUNK = 10_000
 
 
@@ -31,19 +31,35 @@ class SqliteAccessLogTable:
         """Closes the connection."""
         self._database.close()
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        return self._database.size()
+
     def append(self, link: AppendLink) -> None:
         """Adds what ``link`` makes of position and link of the last entry, with no other writer between."""
         with self._database.writing() as connection:
-            last = connection.execute("SELECT position, chain FROM entries ORDER BY position DESC LIMIT 1").fetchone()
-            rows = [(entry.position, *astuple(entry.record), entry.chain) for entry in link(*(last or (0, START)))]
+            entries = link(*(self.last() or (0, START)))
+            rows = [(entry.position, *entry.record, entry.chain) for entry in entries]
             connection.executemany(
                 f"INSERT INTO entries (position, {COLUMNS}, chain) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
                 rows,
             )
 
-    def entries(self) -> Iterator[list[LoggedAccess]]:
-        """Yields all entries in order, some thousand at a time."""
-        position = 0
+    def last(self) -> tuple[int, bytes] | None:
+        """Returns position and link of the last entry; None where there is none."""
+        with self._database.reading() as connection:
+            row: tuple[int, bytes] | None = connection.execute(LAST).fetchone()
+            return row
+
+    def link(self, position: int) -> bytes | None:
+        """Returns the link of an entry; None where there is none."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT chain FROM entries WHERE position = ?", (position,)).fetchone()
+            return None if row is None else row[0]
+
+    def entries(self, after: int = 0) -> Iterator[list[LoggedAccess]]:
+        """Yields the entries after a position in order, some thousand at a time."""
+        position = after
         while True:
             with self._database.reading() as connection:
                 rows = connection.execute(
@@ -58,6 +74,4 @@ class SqliteAccessLogTable:
 
 def _entry(row: tuple[object, ...]) -> LoggedAccess:
     position, chain, *values = row
-    names = COLUMNS.split(", ")
-    record = AccessRecord(**dict(zip(names, values, strict=True)))  # type: ignore[arg-type]
-    return LoggedAccess(position=position, record=record, chain=chain)  # type: ignore[arg-type]
+    return LoggedAccess(position, AccessRecord(*values), chain)  # type: ignore[arg-type]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .sqlite_database import SqliteDatabase, in_portions
 
 __all__ = ["SqliteDataKeyTable"]
+
+CHUNK = 20_000
+HEADERS = (
+    "SELECT substr(wrapped, 1, 2) AS header, count(*) FROM (SELECT wrapped FROM subject_keys WHERE wrapped IS NOT NULL "
+    "UNION ALL SELECT wrapped FROM day_keys) GROUP BY header"
+)
 
 
 class SqliteDataKeyTable:
@@ -25,16 +31,21 @@ class SqliteDataKeyTable:
         """Closes the connection."""
         self._database.close()
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        return self._database.size()
+
     def subject_keys(self, references: Sequence[bytes]) -> dict[bytes, bytes | None]:
         """Returns the wrapped keys of those subjects that have a row; None: destroyed."""
         with self._database.reading() as connection:
             asked = "SELECT subject, wrapped FROM subject_keys WHERE subject IN ({})"
             return dict(in_portions(connection, asked, references))
 
-    def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> None:
-        """Adds keys of subjects that have no row; others stay as they are."""
+    def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> int:
+        """Adds keys of subjects that have no row, and returns how many; others stay as they are."""
         with self._database.writing() as connection:
-            connection.executemany("INSERT OR IGNORE INTO subject_keys VALUES (?, ?)", wrapped.items())
+            asked = "INSERT OR IGNORE INTO subject_keys VALUES (?, ?)"
+            return max(connection.executemany(asked, wrapped.items()).rowcount, 0)  # -1 where there was nothing to do
 
     def destroy_subject_keys(self, references: Sequence[bytes]) -> None:
         """Removes keys for good and keeps that they are destroyed, also of subjects that had no row."""
@@ -73,6 +84,64 @@ class SqliteDataKeyTable:
         # Even where nothing was: another program may have been held up by a reader after it removed some.
         self._forget()
         return removed
+
+    def headers(self) -> dict[bytes, int]:
+        """Returns how many keys begin with each two bytes, which tell the version that wraps them."""
+        with self._database.reading() as connection:
+            return dict(connection.execute(HEADERS).fetchall())
+
+    def wrapped_subjects(self, after: bytes, most: int) -> list[tuple[bytes, bytes]]:
+        """Returns reference and wrapped key of the first subjects behind a reference that have a key, in order."""
+        with self._database.reading() as connection:
+            rows: list[tuple[bytes, bytes]] = connection.execute(
+                "SELECT subject, wrapped FROM subject_keys WHERE subject > ? AND wrapped IS NOT NULL "
+                "ORDER BY subject LIMIT ?",
+                (after, most),
+            ).fetchall()
+            return rows
+
+    def replace_subject_keys(self, wrapped: Sequence[tuple[bytes, bytes, bytes]]) -> int:
+        """Sets wrapped keys, given as (reference, old, new), where they still are the old ones; returns how many."""
+        with self._database.writing() as connection:
+            cursor = connection.executemany(
+                "UPDATE subject_keys SET wrapped = ?3 WHERE subject = ?1 AND wrapped = ?2", wrapped
+            )
+            return max(cursor.rowcount, 0)  # -1 where there was nothing to do
+
+    def replace_day_key(self, day: str, old: bytes, new: bytes) -> bool:
+        """Sets the wrapped key of a day if it still is ``old``, and returns whether it was."""
+        with self._database.writing() as connection:
+            asked = "UPDATE day_keys SET wrapped = ? WHERE day = ? AND wrapped = ?"
+            return connection.execute(asked, (new, day, old)).rowcount == 1
+
+    def forget_deleted(self) -> bool:
+        """Leaves nothing in the files of what was removed or replaced; returns whether it could."""
+        return self._database.forget_deleted()
+
+    def stored(self) -> Iterator[list[tuple[bytes, bytes | None]]]:
+        """Yields all subjects and wrapped keys in the order of the subjects, some thousand at a time."""
+        asked = "SELECT subject, wrapped FROM subject_keys WHERE subject > ? ORDER BY subject LIMIT ?"
+        after = b""
+        while True:
+            with self._database.reading() as connection:
+                rows: list[tuple[bytes, bytes | None]] = connection.execute(asked, (after, CHUNK)).fetchall()
+            if not rows:
+                return
+            yield rows
+            after = rows[-1][0]
+
+    def counts(self) -> tuple[int, int]:
+        """Returns how many subjects have a key, and of how many it is destroyed."""
+        with self._database.reading() as connection:
+            ((every, living),) = connection.execute("SELECT count(*), count(wrapped) FROM subject_keys").fetchall()
+            return living, every - living
+
+    def day_keys(self) -> list[tuple[str, int, bytes]]:
+        """Returns day, expiry and wrapped key of all days that have one, in order."""
+        with self._database.reading() as connection:
+            asked = "SELECT day, expires_at, wrapped FROM day_keys ORDER BY day"
+            rows: list[tuple[str, int, bytes]] = connection.execute(asked).fetchall()
+            return rows
 
     def _forget(self) -> None:
         if not self._database.forget_deleted():

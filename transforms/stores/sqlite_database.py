@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ...schemas.errors import ConfigError, IntegrityError, PrivacyError, StoreDamagedError, StoreError
+from ...schemas.store_uri import SQLITE
 
 __all__ = ["SqliteDatabase", "in_portions", "sqlite_path"]
 
-SCHEME = "sqlite"
 PATIENCE_SECONDS = 30.0
 VERSION = 1
 PORTION = 500
@@ -32,6 +32,7 @@ APPLICATION_IDS = {
     "vault": 0x436F5631,
     "journal": 0x436F4A31,
     "received": 0x436F5231,
+    "outputs": 0x436F4F31,
     "erasures": 0x436F4531,
 }
 
@@ -43,8 +44,8 @@ def sqlite_path(uri: str, *, store: str) -> Path:
         ConfigError: Another kind of store. The URI is not quoted: it may hold a password.
     """
     scheme, _, rest = uri.partition(":")
-    if scheme != SCHEME or not rest:
-        raise ConfigError(f"{store}: this version keeps its stores in SQLite; write sqlite:FILE")
+    if scheme != SQLITE or not rest:
+        raise ConfigError(f"{store}: unknown kind of store; write sqlite:FILE or postgresql://…")
     return Path(rest)
 
 
@@ -108,6 +109,11 @@ class SqliteDatabase:
             (busy, *_), *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._owing = bool(busy)
             return not busy
+
+    def size(self) -> int:
+        """Returns the bytes of the store's files."""
+        names = (self._path, self._path.with_name(self._path.name + "-wal"))
+        return sum(name.stat().st_size for name in names if name.exists())
 
     def locked(self) -> StoreError:
         """Returns the error that says that another program has the store."""
@@ -198,17 +204,21 @@ class SqliteDatabase:
         raise failure from None
 
 
-def in_portions(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+def in_portions(
+    connection: sqlite3.Connection, query: str, values: Sequence[Any], *before: Any
+) -> Iterator[tuple[Any, ...]]:
     """Yields the rows of a query for many values, some hundred values at a time.
 
     Args:
         connection: In a transaction.
         query: With ``IN ({})`` where the values go.
         values: Of one column.
+        before: Parameters of the query that stand before the values.
     """
     for start in range(0, len(values), PORTION):
         portion = values[start : start + PORTION]
-        yield from connection.execute(query.format(", ".join("?" * len(portion))), portion).fetchall()
+        asked = query.format(", ".join("?" * len(portion)))
+        yield from connection.execute(asked, (*before, *portion)).fetchall()
 
 
 def _locked(path: Path, store: str) -> StoreError:

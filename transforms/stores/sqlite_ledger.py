@@ -37,6 +37,10 @@ class SqliteLedgerTable:
         """Closes the connection."""
         self._database.close()
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        return self._database.size()
+
     def writing(self) -> AbstractContextManager[object]:
         """A transaction with no other writer."""
         return self._database.writing()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from ...schemas.vault_entry import EntryKey, VaultEntry
 from .distinct_candidates import StoredEntries
-from .sqlite_database import SqliteDatabase
-from .vault import Applied
+from .sqlite_database import SqliteDatabase, in_portions
+from .vault import Applied, SealedEntry
 
 __all__ = ["SqliteVaultTable"]
 
@@ -21,6 +22,11 @@ KNOWN = (
     f"WITH wanted (place, {KEY}) AS (VALUES {{}}) "  # noqa: S608
     f"SELECT place, event_time FROM wanted CROSS JOIN entries USING ({KEY})"
 )
+OF_VERSION = (
+    "SELECT token, subject, event_time, sealed FROM entries WHERE domain = ? AND key_version = ? "
+    "AND (token, subject) > (?, ?) ORDER BY token, subject LIMIT ?"
+)
+FOUND = "SELECT domain, key_version, token, subject, event_time, sealed FROM entries WHERE domain = ? AND token IN ({})"
 SPLIT = "\x1f"
 """Stands between tokens; none has a control character."""
 # Tokens as hexadecimal: SQLite's texts end at a zero byte, and those that were not written by us may hold one.
@@ -46,13 +52,21 @@ class SqliteVaultTable:
         """Closes the connection."""
         self._database.close()
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        return self._database.size()
+
     def writing(self) -> AbstractContextManager[object]:
         """A transaction with no other writer."""
         return self._database.writing()
 
-    def forget_deleted(self) -> None:
-        """Leaves nothing of what was removed in the files."""
-        self._database.forget_deleted()
+    def adding(self) -> AbstractContextManager[object]:
+        """As ``writing``: SQLite has one writer at a time."""
+        return self._database.writing()
+
+    def forget_deleted(self) -> bool:
+        """Leaves nothing of what was removed in the files; returns whether it could, else it is made up for later."""
+        return self._database.forget_deleted()
 
     def applied(self) -> Applied | None:
         """Returns what the entries have been judged by; None: nothing yet."""
@@ -84,6 +98,33 @@ class SqliteVaultTable:
                 for key_version, subject, event_time, sealed in rows
             ]
 
+    def of_version(self, domain: str, key_version: int, *, after: tuple[str, bytes], most: int) -> list[VaultEntry]:
+        """Returns entries of a domain and key version behind a token and subject, in their order."""
+        with self._database.reading() as connection:
+            rows = connection.execute(OF_VERSION, (domain, key_version, *after, most)).fetchall()
+        return [
+            VaultEntry(
+                domain=domain,
+                token=token,
+                key_version=key_version,
+                subject_ref=subject,
+                event_time=event_time,
+                sealed=sealed,
+            )
+            for token, subject, event_time, sealed in rows
+        ]
+
+    def delete_version(self, domain: str, key_version: int) -> int:
+        """Removes the entries of a domain and key version, and returns how many."""
+        with self._database.writing() as connection:
+            asked = "DELETE FROM entries WHERE domain = ? AND key_version = ?"
+            return connection.execute(asked, (domain, key_version)).rowcount
+
+    def find_many(self, domain: str, tokens: Sequence[str]) -> list[VaultEntry]:
+        """Returns the entries of some tokens of a domain, of all versions and subjects, in any order."""
+        with self._database.reading() as connection:
+            return list(map(VaultEntry._make, in_portions(connection, FOUND, tokens, domain)))
+
     def event_times(self, keys: Sequence[EntryKey]) -> list[int | None]:
         """Returns for each key the event time of its entry, None where there is none."""
         found: list[int | None] = [None] * len(keys)
@@ -96,13 +137,14 @@ class SqliteVaultTable:
                     found[place] = event_time
         return found
 
-    def insert(self, entries: Sequence[tuple[EntryKey, int, bytes]]) -> None:
-        """Adds entries that are not there: key, event time, sealed value."""
+    def insert(self, entries: Sequence[SealedEntry]) -> tuple[int, int]:
+        """Adds entries that are not there, and returns how many; none can be added by others meanwhile."""
         with self._database.writing() as connection:
             connection.executemany(
                 f"INSERT INTO entries ({KEY}, event_time, sealed) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
                 ((*key, event_time, sealed) for key, event_time, sealed in entries),
             )
+        return len(entries), 0
 
     def refresh(self, times: Sequence[tuple[EntryKey, int]]) -> int:
         """Sets the event times of entries that have an earlier one, and returns how many had."""
@@ -120,7 +162,8 @@ class SqliteVaultTable:
         Each portion is read to its end before it is yielded, so that entries of it may be deleted.
         """
         if subjects is None:
-            yield from self._all()
+            for portion in self._in_order("NULL"):
+                yield [(EntryKey(*key), time) for *key, time, _ in portion]
             return
         found: list[tuple[EntryKey, int]] = []
         with self._database.reading() as connection:
@@ -133,13 +176,25 @@ class SqliteVaultTable:
         if found:
             yield found
 
+    def stored(self) -> Iterator[list[SealedEntry]]:
+        """Yields all entries in the order of the bytes of their keys, some thousand at a time."""
+        for rows in self._in_order("sealed"):
+            yield [(EntryKey(*key), time, sealed) for *key, time, sealed in rows]
+
+    def counts(self) -> list[tuple[str, int, int]]:
+        """Returns domain, key version and number of entries of each field."""
+        with self._database.reading() as connection:
+            asked = "SELECT domain, key_version, count(*) FROM entries GROUP BY 1, 2 ORDER BY 1, 2"
+            rows: list[tuple[str, int, int]] = connection.execute(asked).fetchall()
+            return rows
+
     def some(self, most: int) -> list[StoredEntries]:
         """Returns entries as columns, by domain and key version; all, where there are no more than ``most``.
 
         Each field comes as one row: a row for each entry would hand Python's lock to other threads as often.
         """
         with self._database.reading() as connection:
-            rows = connection.execute(SOME, (most,)).fetchall()
+            rows: list[tuple[Any, ...]] = connection.execute(SOME, (most,)).fetchall()
         return [entries for row in rows if (entries := _columns(*row)) is not None]
 
     def delete(self, keys: Sequence[EntryKey]) -> None:
@@ -155,19 +210,19 @@ class SqliteVaultTable:
             asked = "DELETE FROM entries WHERE domain = ? AND event_time < ?"
             return sum(connection.execute(asked, each).rowcount for each in oldest.items())
 
-    def _all(self) -> Iterator[list[tuple[EntryKey, int]]]:
-        after: EntryKey | tuple[str, str, int, bytes] = ("", "", 0, b"")
+    def _in_order(self, sealed: str) -> Iterator[list[tuple[Any, ...]]]:
+        after: tuple[Any, ...] = ("", "", 0, b"")
         while True:
             with self._database.reading() as connection:
-                rows = connection.execute(
-                    f"SELECT {KEY}, event_time FROM entries WHERE ({KEY}) > (?, ?, ?, ?) ORDER BY {KEY} LIMIT {CHUNK}",  # noqa: S608
+                portion = connection.execute(
+                    f"SELECT {KEY}, event_time, {sealed} FROM entries WHERE ({KEY}) > (?, ?, ?, ?) "  # noqa: S608
+                    f"ORDER BY {KEY} LIMIT {CHUNK}",
                     after,
                 ).fetchall()
-            if not rows:
+            if not portion:
                 return
-            found = [(EntryKey(*key), time) for *key, time in rows]
-            yield found
-            after = found[-1][0]
+            yield portion
+            after = portion[-1][:4]
 
 
 def _columns(domain: str, key_version: int, tokens: str, subjects: str, event_times: str) -> StoredEntries | None:

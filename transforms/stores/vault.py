@@ -11,30 +11,40 @@ swapped. Not bound: the event time, which a later permitted record moves.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
-from ...schemas.errors import IntegrityError
+from ...schemas.errors import IntegrityError, StoreLostError
 from ...schemas.vault_entry import EntryKey, VaultEntry
-from ..crypto.envelope import associated_data, open_sealed, seal
+from ..crypto.envelope import associated_data, bytes_field, open_each, open_sealed, seal, text_field, text_fields
 from ..crypto.key_sets import VaultKeys
 from .consent_ledger import ConsentLedger
+from .consent_snapshot import ConsentSnapshot
 from .data_keys import DataKeys
 from .distinct_candidates import CandidateIds, Candidates, Distinct, Identified, Rows, StoredEntries, distinct
 from .hash_chain import START
 from .known_entries import UNKNOWN, KnownEntries
-from .sqlite_database import sqlite_path
+from .open_tables import open_vault_table
 from .vault_judge import Judge, Rules, digest_of
 
-__all__ = ["Applied", "Candidates", "Rules", "Vault", "VaultTable", "Written", "open_vault"]
+__all__ = ["Applied", "Candidates", "Rules", "SealedEntry", "Vault", "VaultTable", "Written", "open_vault"]
 
-STORE = "vault"
 MANY = 20_000
 """Candidates of which the vault is not asked one by one."""
+PORTION = 20_000
+"""Entries that are copied in one transaction."""
+BEFORE_ALL = ("", b"")
+TRIES = 3
+"""How often a transaction is done that broke with its connection; a store waits for its server by itself."""
+
+SealedEntry = tuple[EntryKey, int, bytes]
+"""Key, event time, sealed value."""
+Result = TypeVar("Result")
 
 
 class Applied(NamedTuple):
@@ -86,6 +96,18 @@ class _Moment(NamedTuple):
     clock: int
 
 
+class TokenMove(Protocol):
+    """Takes the tokens of a domain from one key version to another."""
+
+    def moved(self, tokens: pa.StringArray) -> pa.StringArray:
+        """Returns the new tokens; null where one is none of the old version."""
+        ...
+
+    def check(self, tokens: pa.StringArray, values: pa.StringArray) -> None:
+        """Raises what stops the move where old tokens are not those of their values."""
+        ...
+
+
 class VaultTable(Protocol):
     """Where entries are; what a backend implements."""
 
@@ -93,8 +115,16 @@ class VaultTable(Protocol):
         """Closes the connection."""
         ...
 
+    def size(self) -> int:
+        """Returns the bytes that it takes."""
+        ...
+
     def writing(self) -> AbstractContextManager[object]:
         """A transaction with no other writer."""
+        ...
+
+    def adding(self) -> AbstractContextManager[object]:
+        """A transaction with no other writer but such as add, too: what was applied stays, and nothing is removed."""
         ...
 
     def applied(self) -> Applied | None:
@@ -109,12 +139,20 @@ class VaultTable(Protocol):
         """Returns the entries of a token, of all versions and subjects."""
         ...
 
+    def find_many(self, domain: str, tokens: Sequence[str]) -> list[VaultEntry]:
+        """Returns the entries of some tokens of a domain, of all versions and subjects, in any order."""
+        ...
+
     def event_times(self, keys: Sequence[EntryKey]) -> list[int | None]:
         """Returns for each key the event time of its entry, None where there is none."""
         ...
 
-    def insert(self, entries: Sequence[tuple[EntryKey, int, bytes]]) -> None:
-        """Adds entries that are not there: key, event time, sealed value."""
+    def insert(self, entries: Sequence[SealedEntry]) -> tuple[int, int]:
+        """Adds entries that are not there.
+
+        Returns:
+            How many were added; and how many another writer had added meanwhile, with an earlier time, refreshed now.
+        """
         ...
 
     def refresh(self, times: Sequence[tuple[EntryKey, int]]) -> int:
@@ -125,8 +163,24 @@ class VaultTable(Protocol):
         """Yields keys and event times of the subjects' entries (None: of all), some thousand at a time."""
         ...
 
+    def stored(self) -> Iterator[list[SealedEntry]]:
+        """Yields all entries in the order of the bytes of their keys, some thousand at a time."""
+        ...
+
+    def counts(self) -> list[tuple[str, int, int]]:
+        """Returns domain, key version and number of entries of each field."""
+        ...
+
     def some(self, most: int) -> Iterable[StoredEntries]:
         """Returns entries as columns, by domain and key version; all, where there are no more than ``most``."""
+        ...
+
+    def of_version(self, domain: str, key_version: int, *, after: tuple[str, bytes], most: int) -> list[VaultEntry]:
+        """Returns entries of a domain and key version behind a token and subject, in their order."""
+        ...
+
+    def delete_version(self, domain: str, key_version: int) -> int:
+        """Removes the entries of a domain and key version, and returns how many."""
         ...
 
     def delete(self, keys: Sequence[EntryKey]) -> None:
@@ -137,8 +191,8 @@ class VaultTable(Protocol):
         """Removes the entries of domains with an earlier event time than given, and returns how many."""
         ...
 
-    def forget_deleted(self) -> None:
-        """Leaves nothing of what was removed in the files."""
+    def forget_deleted(self) -> bool:
+        """Leaves nothing of what was removed in the files; returns whether it could, else it is made up for later."""
         ...
 
 
@@ -173,6 +227,63 @@ class Vault:
             StoreError: The vault cannot be read.
         """
         return [entry for entry in self._table.find(domain, token) if key_version in (None, entry.key_version)]
+
+    def find_many(
+        self, domain: str, tokens: Sequence[str], key_version: int | None = None
+    ) -> dict[str, list[VaultEntry]]:
+        """Returns the entries of tokens, of one key version or of all; of each token by key version and subject.
+
+        Args:
+            domain: Of the tokens.
+            tokens: Each once.
+            key_version: None: all.
+
+        Returns:
+            By token; those without an entry are not there.
+
+        Raises:
+            StoreError: The vault cannot be read.
+        """
+        found: dict[str, list[VaultEntry]] = {}
+        # In order, so that a store larger than its cache reads each of its pages once.
+        for entry in self._table.find_many(domain, sorted(tokens)):
+            if key_version is None or key_version == entry.key_version:
+                found.setdefault(entry.token, []).append(entry)
+        for entries in found.values():
+            if len(entries) > 1:
+                entries.sort(key=lambda entry: (entry.key_version, entry.subject_ref))
+        return found
+
+    def open_values(self, entries: Sequence[VaultEntry]) -> list[str | None]:
+        """Returns the canonical value of each entry, as ``open_value`` does, with one look-up of the data keys.
+
+        Returns:
+            None for an entry that was changed or moved, or whose data key was, or is gone.
+
+        Raises:
+            StoreError: The data keys cannot be read.
+        """
+        keys = self._keys_of([entry.subject_ref for entry in entries])
+        tokens = text_fields([entry.token for entry in entries])
+        opened = open_each(
+            [keys.get(entry.subject_ref) for entry in entries],
+            [entry.sealed for entry in entries],
+            [
+                self._bound_field(entry.domain, entry.key_version) + token + bytes_field(entry.subject_ref)
+                for entry, token in zip(entries, tokens, strict=True)
+            ],
+        )
+        return [None if value is None else value.decode() for value in opened]
+
+    def _keys_of(self, subjects: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """Returns the data keys of subjects; one that was changed is not there, and costs the others nothing."""
+        try:
+            return self._data_keys.keys_for(sorted(set(subjects)), create=False)
+        except IntegrityError:
+            if len(set(subjects)) == 1:
+                return {}
+        half = len(subjects) // 2
+        return {**self._keys_of(subjects[:half]), **self._keys_of(subjects[half:])}
 
     def open_value(self, entry: VaultEntry) -> str:
         """Returns the canonical value of an entry.
@@ -228,8 +339,7 @@ class Vault:
         with self._lock:
             if not self._has_news(ledger, rules, now):
                 return 0
-            with self._table.writing():
-                removed = self._followed(ledger, rules, now)
+            removed = _persistently(lambda: self._followed_alone(ledger, rules, now))
             if removed:
                 self._table.forget_deleted()
             return removed
@@ -240,14 +350,67 @@ class Vault:
         Args:
             oldest: By token domain, the earliest event time that is kept.
         """
-        with self._lock, self._table.writing():
-            removed = self._table.delete_older(oldest)
-            applied = self._table.applied()
-            if removed and applied is not None:
-                self._table.set_applied(applied._replace(purges=applied.purges + 1))
+        with self._lock:
+            removed = _persistently(lambda: self._swept(oldest))
         if removed:
             self._table.forget_deleted()
         return removed
+
+    def _swept(self, oldest: Mapping[str, int]) -> int:
+        with self._table.writing():
+            removed = self._table.delete_older(oldest)
+            self._note_purge(removed)
+            return removed
+
+    def counts(self) -> dict[tuple[str, int], int]:
+        """Returns how many entries there are of each domain and key version of the ``token`` key set."""
+        return {(domain, key_version): count for domain, key_version, count in self._table.counts()}
+
+    def copy_version(self, domain: str, old: int, new: int, move: TokenMove) -> int:
+        """Seals the entries of one key version for their tokens under another, beside the old ones.
+
+        Doing it again, also after it was interrupted, adds only what is missing.
+
+        Args:
+            domain: Token domain.
+            old: Key version of the entries.
+            new: Key version of their copies.
+            move: From ``old`` to ``new``.
+
+        Returns:
+            How many entries were added.
+
+        Raises:
+            IntegrityError: An entry was changed, or its token is none of the version; what was copied stays.
+            StoreError: The vault cannot be used.
+        """
+        added, after = 0, BEFORE_ALL
+        while True:
+            # Read and written in one transaction: what is purged meanwhile must not come back as a copy.
+            with self._lock, self._table.writing():
+                entries = self._table.of_version(domain, old, after=after, most=PORTION)
+                if not entries:
+                    return added
+                added += self._copied(entries, new, move)
+                after = entries[-1].token, entries[-1].subject_ref
+
+    def drop_version(self, domain: str, key_version: int) -> int:
+        """Removes the entries of a domain and key version, and returns how many."""
+        with self._lock, self._table.writing():
+            removed = self._table.delete_version(domain, key_version)
+            self._note_purge(removed)
+        if removed:
+            self._table.forget_deleted()
+        return removed
+
+    def forget_removed(self) -> bool:
+        """Leaves nothing in the files of the values that were removed, by whomever.
+
+        Returns:
+            Whether it could: not while another program reads an older state of the store.
+        """
+        with self._lock:
+            return self._table.forget_deleted()
 
     def write(
         self,
@@ -279,7 +442,8 @@ class Vault:
             self.follow(ledger, rules, clock)
             self._remember_as_of(self._table.applied())
             fresh = distinct(parts := self._not_known(parts))
-            passes = self._write_fresh(fresh, parts, _Moment(ledger, rules, now, clock)) if len(fresh) else []
+            moment = _Moment(ledger, rules, now, clock)
+            passes = _persistently(lambda: self._write_fresh(fresh, parts, moment)) if len(fresh) else []
             for kept in passes:
                 self._known.note(kept.held.ids, kept.held.event_times)
         written, refreshed = sum(kept.written for kept in passes), sum(kept.refreshed for kept in passes)
@@ -292,18 +456,70 @@ class Vault:
             refused=refused,
         )
 
+    def _note_purge(self, removed: int) -> None:
+        """Tells those who remember entries that some are gone, inside the caller's transaction."""
+        applied = self._table.applied()
+        if removed and applied is not None:
+            self._table.set_applied(applied._replace(purges=applied.purges + 1))
+
+    def _copied(self, entries: Sequence[VaultEntry], new: int, move: TokenMove) -> int:
+        """Adds the copies of entries that are not there, inside the caller's transaction."""
+        tokens = move.moved(pa.array([entry.token for entry in entries], pa.string())).to_pylist()
+        if None in tokens:
+            raise IntegrityError(
+                f"vault: domain {entries[0].domain!r} has an entry whose token is none of key version "
+                f"{entries[0].key_version}; restore the vault, or the keyring that made it"
+            )
+        keys = [
+            EntryKey(entry.domain, token, new, entry.subject_ref) for entry, token in zip(entries, tokens, strict=True)
+        ]
+        pairs = list(zip(entries, keys, self._table.event_times(keys), strict=True))
+        self._table.refresh(
+            [(key, entry.event_time) for entry, key, time in pairs if time is not None and time < entry.event_time]
+        )
+        missing = [(entry, key) for entry, key, time in pairs if time is None]
+        added, _ = self._table.insert(self._resealed(missing, move))
+        return added
+
+    def _resealed(self, missing: Sequence[tuple[VaultEntry, EntryKey]], move: TokenMove) -> list[SealedEntry]:
+        """Returns entries sealed for other keys; none for subjects that were erased: their values are noise."""
+        data_keys = self._data_keys.keys_for([entry.subject_ref for entry, _ in missing], create=False)
+        opened = [
+            (entry, key, data_key, open_sealed(data_key, entry.sealed, self._bound(entry.key)))
+            for entry, key in missing
+            if (data_key := data_keys.get(entry.subject_ref)) is not None
+        ]
+        tokens = pa.array([entry.token for entry, *_ in opened], pa.string())
+        move.check(tokens, pa.array([value.decode() for *_, value in opened], pa.string()))
+        return [
+            (key, entry.event_time, seal(data_key, value, self._bound(key))) for entry, key, data_key, value in opened
+        ]
+
     def _write_fresh(self, fresh: Distinct, parts: Sequence[Identified], moment: _Moment) -> list[_Kept]:
-        """Follows the ledger and writes what may be held, in one transaction."""
+        """Writes what may be held, in one transaction: beside others who do, if the vault has followed the ledger.
+
+        Else it follows it first, alone: what is removed must not be added meanwhile by an older judgement.
+        """
+        ledger, rules, clock = moment.ledger, moment.rules, moment.clock
+        with self._table.adding():
+            snapshot, as_of = ledger.snapshot(), self._table.applied()
+            if as_of is not None and clock <= as_of.at and not self._has_news(ledger, rules, clock):
+                return self._judged_and_kept(fresh, parts, moment, snapshot)
         with self._table.writing():
-            removed = self._followed(moment.ledger, moment.rules, moment.clock)
-            as_of = self._table.applied()
-            self._remember_as_of(as_of)
-            instants = {moment.now, moment.clock if as_of is None else as_of.at}
-            judge = Judge(snapshot=moment.ledger.snapshot(), rules=moment.rules, instants=frozenset(instants))
-            passes = self._keep(fresh, parts, judge)
+            removed = self._followed(ledger, rules, clock)
+            passes = self._judged_and_kept(fresh, parts, moment, ledger.snapshot())
         if removed:
             self._table.forget_deleted()
         return passes
+
+    def _judged_and_kept(
+        self, fresh: Distinct, parts: Sequence[Identified], moment: _Moment, snapshot: ConsentSnapshot
+    ) -> list[_Kept]:
+        """Judges by a state of the ledger, and writes, inside the caller's transaction."""
+        as_of = self._table.applied()
+        self._remember_as_of(as_of)
+        instants = frozenset({moment.now, moment.clock if as_of is None else as_of.at})
+        return self._keep(fresh, parts, Judge(snapshot=snapshot, rules=moment.rules, instants=instants))
 
     def _not_known(self, parts: Sequence[Identified]) -> list[Identified]:
         """Returns the candidates that are not known to be held with their event time or a later one."""
@@ -335,6 +551,10 @@ class Vault:
         if ledger.head(applied.position) != applied.head:
             raise _another_ledger()
         return bool(ledger.changed_subjects(after=applied.position, since=applied.at, until=now))
+
+    def _followed_alone(self, ledger: ConsentLedger, rules: Rules, now: int) -> int:
+        with self._table.writing():
+            return self._followed(ledger, rules, now)
 
     def _followed(self, ledger: ConsentLedger, rules: Rules, now: int) -> int:
         """Judges again inside the caller's transaction. Time never goes back: a clock that lags counts for nothing."""
@@ -372,13 +592,13 @@ class Vault:
         permitted = judge.permits_distinct(fresh, ~there | older)
         sealed = self._sealed(fresh, keys, np.flatnonzero(~there & permitted))
         refreshed = np.flatnonzero(older & permitted)
-        self._table.insert([(keys[row], times[row], envelope) for row, envelope in sealed.items()])
+        written, met = self._table.insert([(keys[row], times[row], envelope) for row, envelope in sealed.items()])
         held = there & ~older
         held[list(sealed)] = True
         held[refreshed] = True
         return _Kept(
-            written=len(sealed),
-            refreshed=self._table.refresh([(keys[row], times[row]) for row in refreshed.tolist()]),
+            written=written,
+            refreshed=met + self._table.refresh([(keys[row], times[row]) for row in refreshed.tolist()]),
             # What is there may be judged by a later time than this one, which the next need not ask for again.
             held=replace(fresh, event_times=np.where(there & ~older, stored, fresh.event_times)).only(held),
             refused=fresh.only(~held),
@@ -403,28 +623,46 @@ class Vault:
         return entries
 
     def _bound(self, key: EntryKey) -> bytes:
-        field = (key.domain, key.key_version)
-        if field not in self._bound_to:
-            self._bound_to[field] = associated_data("vault-entry", self._tenant, *field)
-        return self._bound_to[field] + associated_data(key.token, key.subject_ref)
+        field = self._bound_field(key.domain, key.key_version)
+        return field + text_field(key.token) + bytes_field(key.subject_ref)
+
+    def _bound_field(self, domain: str, key_version: int) -> bytes:
+        found = self._bound_to.get((domain, key_version))
+        if found is None:
+            found = associated_data("vault-entry", self._tenant, domain, key_version)
+            self._bound_to[domain, key_version] = found
+        return found
 
 
 def open_vault(uri: str, keys: VaultKeys, data_keys: DataKeys, *, create: bool = False) -> Vault:
     """Returns the vault of a project.
 
     Args:
-        uri: ``sqlite:FILE``.
+        uri: ``sqlite:FILE`` or ``postgresql://…``.
         keys: Of the tenant.
         data_keys: Open, of the same project.
         create: Whether a missing store is made.
 
     Raises:
-        StoreError: The store is missing, damaged or locked.
-        ConfigError: The URI names no store of this version.
+        StoreError: The store is missing, damaged, locked or cannot be reached.
+        ConfigError: The URI names no store.
     """
-    from .sqlite_vault import SqliteVaultTable
+    return Vault(open_vault_table(uri, create=create), keys, data_keys)
 
-    return Vault(SqliteVaultTable(sqlite_path(uri, store=STORE), create=create), keys, data_keys)
+
+def _persistently(work: Callable[[], Result]) -> Result:
+    """Returns what a transaction comes to, done again if its connection broke: it was undone, or all it does is done.
+
+    Raises:
+        StoreLostError: It broke each time.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            return work()
+        except StoreLostError:
+            if not left:
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 def _affected(ledger: ConsentLedger, applied: Applied | None, digest: str, at: int) -> set[bytes] | None:

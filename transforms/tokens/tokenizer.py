@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +46,18 @@ class Tokenizer(Protocol):
     def tokenize(self, column: pa.Array) -> Tokenized:
         """Returns tokens and canonical values of a column of any type."""
 
+    def moved(self, tokens: pa.StringArray, newer: Self) -> pa.StringArray:
+        """Returns the tokens of the same values under the version of another tokenizer of the same rule.
+
+        Null where null, or no token of this format and version. Surrogates move too, although nobody can invert them.
+        """
+
+    def lasting(self, tokens: pa.StringArray) -> pa.StringArray:
+        """Returns what the tokens of a value have in common under all versions: the value; of surrogates, a companion.
+
+        Null where null, or no token of this format and version. As secret as the tokens' keys: for use in memory.
+        """
+
     def invert(self, tokens: pa.StringArray) -> pa.StringArray:
         """Returns the canonical values of tokens.
 
@@ -86,6 +98,14 @@ class ColumnTokenizer(Secret, ABC):
         """Returns the canonical values of tokens; null where null or no token of this format and version."""
         return self._inverted(ByteRows.of(tokens.cast(pa.string()))).to_strings()
 
+    def moved(self, tokens: pa.StringArray, newer: Self) -> pa.StringArray:
+        """Returns the tokens of the same values under another version; null where null or no token of this one."""
+        return self._moved(ByteRows.of(tokens.cast(pa.string())), newer).to_strings()
+
+    def lasting(self, tokens: pa.StringArray) -> pa.StringArray:
+        """Returns what the tokens of a value have in common under all versions; null where no token of this one."""
+        return self._lasting(ByteRows.of(tokens.cast(pa.string()))).to_strings()
+
     def _part(self, column: pa.Array) -> Tokenized:
         canonical = self._canonical(column)
         return Tokenized(tokens=self._tokens(canonical.values), values=canonical.values, reasons=canonical.reasons)
@@ -97,6 +117,12 @@ class ColumnTokenizer(Secret, ABC):
     @abstractmethod
     def _tokens(self, values: pa.StringArray) -> pa.StringArray:
         """The tokens of canonical values."""
+
+    def _moved(self, rows: ByteRows, newer: Self) -> ByteRows:
+        return ByteRows.of(newer._tokens(self._inverted(rows).to_strings()))
+
+    def _lasting(self, rows: ByteRows) -> ByteRows:
+        return self._inverted(rows)
 
     def _inverted(self, rows: ByteRows) -> ByteRows:
         raise NotReversibleError(

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
+import pyarrow as pa
 
 from ...schemas.info_types import Format, TokenizeRule
 from . import alphanumeric, digits, iban, pan, phone, ssn
@@ -17,11 +20,16 @@ from .checksums import luhn_valid
 from .iban_countries import iban_country
 from .phone_rules import calling_code_length
 from .text_columns import PLAIN
+from .token_columns import are_tokens
 
-__all__ = ["canonical_token"]
+__all__ = ["canonical_token", "canonical_tokens"]
 
 SURROGATE = re.compile(r"[a-z2-7]{16}")
 MAX_VERSIONS = 9
+TOLD_BY_LOOK = frozenset({Format.PAN, Format.IBAN, Format.DIGITS, Format.SSN, Format.PHONE, Format.SURROGATE})
+"""Formats of which a column's look tells that a text is a token in its canonical spelling."""
+MANY = 16
+"""Texts from which it is worth to look at the column."""
 
 
 def canonical_token(rule: TokenizeRule, text: str) -> str | None:
@@ -58,6 +66,22 @@ def canonical_token(rule: TokenizeRule, text: str) -> str | None:
             token = text.strip().lower()
             return token if SURROGATE.fullmatch(token) else None
     raise TypeError(f"no tokens of format {rule.format}")
+
+
+def canonical_tokens(rule: TokenizeRule, texts: Sequence[str]) -> list[str | None]:
+    """Returns what ``canonical_token`` says of each text.
+
+    Args:
+        rule: Format and parameters.
+        texts: As typed, or as they stand in a column; most of these are canonical, which is told for all at once.
+    """
+    canonical: Sequence[bool] = [False] * len(texts)
+    if rule.format in TOLD_BY_LOOK and len(texts) >= MANY:
+        with suppress(UnicodeEncodeError):  # one is half of a character, which the way of single ones refuses alone
+            canonical = are_tokens(rule.format, pa.array(texts, pa.string())).tolist()
+    return [
+        text if known else canonical_token(rule, text) for text, known in zip(texts, canonical, strict=True)
+    ]  # fmt: skip
 
 
 def _digits(text: str, separators: str) -> str:

@@ -92,10 +92,12 @@ class Office:
                 "ledger": self.ledger,
                 "access_log": self.access_log,
                 "actors": actors,
-                "canonical_token": lambda _rule, text: text if text.startswith("t") else None,
+                "canonical_tokens": lambda _rule, texts: [text if text.startswith("t") else None for text in texts],
                 "mask": lambda _format, value: "*" + value[-1],
-                "reference_subject": self.reference,
-                "reference_token": lambda domain, text: self.reference(f"{domain} {text}") or bytes(16),
+                "reference_subjects": lambda subjects: list(map(self.reference, subjects)),
+                "reference_tokens": lambda domain, texts: [
+                    self.reference(f"{domain} {text}") or bytes(16) for text in texts
+                ],
                 "clock": lambda: now,
                 **parts,
             }

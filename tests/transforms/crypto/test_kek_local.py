@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from consentry.schemas.errors import ConfigError, IntegrityError, KekError, SecretError
-from consentry.transforms.crypto.kek_local import FileKek, PassphraseKek, create_key_file, open_kek
+from consentry.transforms.crypto.kek_local import FileKek, PassphraseKek, create_key_file
+from consentry.transforms.crypto.open_kek import open_kek
 
 SECRET = b"thirty-two bytes of a key to wrap"
 

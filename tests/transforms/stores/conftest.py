@@ -13,21 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from consentry.transforms.stores import postgres_database, sqlite_database
 from oracles.store_place import NewPlace, Place
+from servers.postgres import Postgres
 
-BACKENDS = ["sqlite"]
+BACKENDS = ["sqlite", "postgresql"]
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
 def new_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NewPlace:
     """Opens a new place, which is gone at the end: for properties."""
+    server: Postgres | None = request.getfixturevalue("postgres") if request.param == "postgresql" else None
 
     @contextmanager
     def opened() -> Iterator[Place]:
         folder = tmp_path_factory.mktemp("place")
-        with Place(request.param, folder) as place:
+        database = None if server is None else server.new_database()
+        with Place("sqlite" if server is None else server.uri(str(database)), folder) as place:
             yield place
         shutil.rmtree(folder)
+        if server is not None and database is not None:
+            server.drop_database(database)
 
     return opened
 
@@ -36,6 +42,20 @@ def new_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def place(new_place: NewPlace) -> Iterator[Place]:
     with new_place() as opened:
         yield opened
+
+
+@pytest.fixture
+def file_place(tmp_path: Path) -> Iterator[Place]:
+    """A place of files, for what SQLite alone promises."""
+    with Place("sqlite", tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores that are opened from now on wait for no lock."""
+    for module in (sqlite_database, postgres_database):
+        monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
 
 
 class Programs:

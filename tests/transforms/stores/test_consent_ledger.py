@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
-import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -275,6 +274,11 @@ def refused(place: Place, entry: int) -> None:
         assert caught.value.reason == "chain_broken"
 
 
+def some_of(value: bytes, place: Place) -> range:
+    """Places of bytes: all, and of a server, which takes longer to open and tells them apart no better, some."""
+    return range(0, len(value), 9 if place.on_a_server else 1)
+
+
 def changed_values(value: Any) -> list[Any]:
     if isinstance(value, bytes):
         return [
@@ -291,8 +295,7 @@ COLUMNS = ["event_id", "subject", "entry", "chain"]
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("entry", [1, 3, 4, 5])
 def test_a_change_of_any_column_of_any_entry_is_found(chained: Place, column: str, entry: int) -> None:
-    names = {row[1] for row in chained.rows("ledger", "PRAGMA table_info(entries)")}
-    assert names == {"position", *COLUMNS}
+    assert chained.columns("ledger") == ["position", *COLUMNS]
     ((value,),) = chained.rows("ledger", f"SELECT {column} FROM entries WHERE position = ?", entry)
     chained.ledger().verify()
     for changed in changed_values(value):
@@ -308,15 +311,17 @@ def test_a_change_of_any_column_of_any_entry_is_found(chained: Place, column: st
 
 @pytest.mark.parametrize("column", ["entry", "chain"])
 @pytest.mark.parametrize("changed", ["hex(entry)", "7", "1.5"])
-def test_bytes_replaced_by_another_type_are_found(chained: Place, column: str, changed: str) -> None:
-    with chained.raw("ledger") as connection:
+def test_bytes_replaced_by_another_type_are_found(file_place: Place, column: str, changed: str) -> None:
+    place = file_place  # a server lets no other type in
+    place.ledger().append(events(5), now=1)
+    with place.raw("ledger") as connection:
         connection.execute(f"UPDATE entries SET {column} = {changed} WHERE position = 3")
-    refused(chained, 3)
+    refused(place, 3)
 
 
 def test_every_flipped_byte_of_an_entry_is_found(chained: Place) -> None:
     ((value,),) = chained.rows("ledger", "SELECT entry FROM entries WHERE position = 2")
-    for place_of_byte in range(len(value)):
+    for place_of_byte in some_of(value, chained):
         changed = bytearray(value)
         changed[place_of_byte] ^= 1
         with chained.raw("ledger") as connection:
@@ -396,11 +401,11 @@ def test_nothing_is_permitted_by_a_ledger_that_cannot_be_read(place: Place) -> N
 
 
 def test_entries_cannot_be_changed_or_deleted_by_programs(chained: Place) -> None:
-    connection = sqlite3.connect(chained.file("ledger"))
-    for statement in ("UPDATE entries SET position = 9", "UPDATE entries SET chain = chain", "DELETE FROM entries"):
-        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            connection.execute(statement)
-    connection.close()
+    statements = ["UPDATE entries SET position = 9", "UPDATE entries SET chain = chain", "DELETE FROM entries"]
+    with chained.beside("ledger") as connection:
+        for statement in [*statements, "TRUNCATE entries"] if chained.on_a_server else statements:
+            with pytest.raises(chained.refusals, match="append-only"):
+                connection.execute(statement)
     assert chained.ledger().verify().entries == 5
 
 
@@ -447,7 +452,7 @@ def test_who_has_no_keys_cannot_write_an_entry(chained: Place) -> None:
 def test_who_has_no_keys_cannot_change_what_one_customer_said(place: Place) -> None:
     place.ledger().append([event_of(SAID)], now=1)
     ((entry,),) = place.rows("ledger", "SELECT entry FROM entries")
-    for place_of_byte in range(len(entry)):
+    for place_of_byte in some_of(entry, place):
         changed = bytearray(entry)
         changed[place_of_byte] ^= 1
         rewritten(place, [bytes(changed)])

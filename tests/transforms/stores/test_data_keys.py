@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from typing import Any
 
 import pytest
 from consentry.schemas.errors import ConfigError, IntegrityError, StoreError
-from consentry.transforms.crypto.key_sets import VaultKeys
-from consentry.transforms.stores import sqlite_database
+from consentry.transforms.crypto.key_sets import VaultKeys, wrapping_version
+from consentry.transforms.stores import data_keys as module
 from consentry.transforms.stores.data_keys import DataKeys, open_data_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -226,61 +225,44 @@ def test_of_an_expired_day_key_nothing_is_left_in_the_files(place: Place, data_k
     assert left_of([stored], place.at_rest("data_keys")) == 0
 
 
-def test_a_destruction_that_a_reader_holds_up_does_not_pass_for_done(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_database, "PATIENCE_SECONDS", 0.05)
+@pytest.mark.usefixtures("impatient")
+def test_a_destruction_that_a_reader_holds_up_does_not_pass_for_done(place: Place) -> None:
     data_keys = place.data_keys()
     data_keys.keys_for([ANA], create=True)
     secret = wrapped(place)[ANA]
     assert secret is not None
-    reader = sqlite3.connect(place.file("data_keys"), isolation_level=None)
-    reader.execute("BEGIN")
-    reader.execute("SELECT * FROM subject_keys").fetchall()
-    try:
+    with place.reader("data_keys", "subject_keys"):
         with pytest.raises(StoreError, match="the data_keys is locked by another program"):
             data_keys.destroy([ANA])
         assert data_keys.keys_for([ANA], create=True) == {}
-    finally:
-        reader.close()
     data_keys.destroy([ANA])
     assert left_of([secret], place.at_rest("data_keys")) == 0
 
 
-def test_a_sweep_that_a_reader_held_up_is_made_up_for_by_the_next(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_database, "PATIENCE_SECONDS", 0.05)
+@pytest.mark.usefixtures("impatient")
+def test_a_sweep_that_a_reader_held_up_is_made_up_for_by_the_next(place: Place) -> None:
     data_keys = place.data_keys()
     data_keys.day_key(DAY, expires_at=100)
     ((stored,),) = place.rows("data_keys", "SELECT wrapped FROM day_keys")
-    reader = sqlite3.connect(place.file("data_keys"), isolation_level=None)
-    reader.execute("BEGIN")
-    reader.execute("SELECT * FROM day_keys").fetchall()
-    try:
-        with pytest.raises(StoreError, match="the data_keys is locked by another program"):
-            data_keys.sweep(100)
-    finally:
-        reader.close()
+    with (
+        place.reader("data_keys", "day_keys"),
+        pytest.raises(StoreError, match="the data_keys is locked by another program"),
+    ):
+        data_keys.sweep(100)
     data_keys.sweep(100)
     assert left_of([stored], place.at_rest("data_keys")) == 0
 
 
-def test_a_sweep_that_was_held_up_is_made_up_for_by_another_program(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_database, "PATIENCE_SECONDS", 0.05)
+@pytest.mark.usefixtures("impatient")
+def test_a_sweep_that_was_held_up_is_made_up_for_by_another_program(place: Place) -> None:
     place.data_keys().keys_for([ANA], create=True)  # stays open, so that closing the others empties nothing
     sweeping = open_data_keys(place.uri("data_keys"), place.keys)
     sweeping.day_key(DAY, expires_at=100)
     ((stored,),) = place.rows("data_keys", "SELECT wrapped FROM day_keys")
-    reader = sqlite3.connect(place.file("data_keys"), isolation_level=None)
-    reader.execute("BEGIN")
-    reader.execute("SELECT * FROM day_keys").fetchall()
-    with pytest.raises(StoreError, match="the data_keys is locked by another program"):
-        sweeping.sweep(100)
-    sweeping.close()
-    reader.close()
+    with place.reader("data_keys", "day_keys"):
+        with pytest.raises(StoreError, match="the data_keys is locked by another program"):
+            sweeping.sweep(100)
+        sweeping.close()
     place.data_keys().sweep(100)
     assert left_of([stored], place.at_rest("data_keys")) == 0
 
@@ -342,10 +324,94 @@ def test_a_subject_key_does_not_pass_for_a_day_key(place: Place, data_keys: Data
 # Opening
 
 
-@pytest.mark.parametrize("uri", ["postgresql://user:pass@host/db", "sqlite:", "", "data_keys.db"])
-def test_another_kind_of_store_is_refused_without_quoting_it(place: Place, uri: str) -> None:
+@pytest.mark.parametrize("uri", ["mysql://user:pass@host/db", "sqlite:", "", "data_keys.db"])
+def test_another_kind_of_store_is_refused_without_quoting_it(uri: str) -> None:
     with pytest.raises(
-        ConfigError, match="data_keys: this version keeps its stores in SQLite; write sqlite:FILE"
+        ConfigError, match=r"data_keys: unknown kind of store; write sqlite:FILE or postgresql://…"
     ) as caught:
-        open_data_keys(uri, place.keys, create=True)
+        open_data_keys(uri, vault_keys(), create=True)
     assert "pass@host" not in str(caught.value)
+
+
+# Wrapped anew
+
+
+def wrappings(place: Place) -> set[int]:
+    rows = place.rows("data_keys", "SELECT wrapped FROM subject_keys WHERE wrapped IS NOT NULL")
+    rows += place.rows("data_keys", "SELECT wrapped FROM day_keys")
+    return {wrapping_version(wrapped) for (wrapped,) in rows}
+
+
+def test_after_rewrapping_the_same_keys_open_without_the_version_before(place: Place, data_keys: DataKeys) -> None:
+    refs = [number.to_bytes(16, "big") for number in range(1, 60)]
+    before = data_keys.keys_for(refs, create=True)
+    day = data_keys.day_key("2026-01-01", expires_at=10**15)
+    data_keys.destroy(refs[:7])
+    rotated = place.data_keys(vault_keys(1, 2))
+    newest = rotated.keys_for([bytes(16)], create=True)
+    done = rotated.rewrap()
+    assert (done.version, done.keys, done.rewrapped, done.unopened, done.clean) == (2, 54, 53, {}, True)
+    assert wrappings(place) == {2}
+    alone = place.data_keys(vault_keys(2))
+    assert alone.keys_for([*refs, bytes(16)], create=True) == {ref: before[ref] for ref in refs[7:]} | newest
+    assert alone.find_day_key("2026-01-01") == day
+    assert alone.rewrap().rewrapped == 0
+
+
+def test_rewrapping_that_was_interrupted_goes_on(
+    place: Place, data_keys: DataKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PORTION", 10)
+    refs = [number.to_bytes(16, "big") for number in range(1, 36)]
+    before = data_keys.keys_for(refs, create=True)
+    rotated = place.data_keys(vault_keys(1, 2))
+
+    def stop(done: int) -> None:
+        if done == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rotated.rewrap(progress=stop)
+    assert wrappings(place) == {1, 2}
+    assert place.data_keys(vault_keys(1, 2)).keys_for(refs, create=False) == before
+    assert rotated.rewrap().rewrapped == 15
+    assert place.data_keys(vault_keys(2)).keys_for(refs, create=False) == before
+
+
+def test_a_key_destroyed_while_it_is_rewrapped_stays_destroyed(place: Place, data_keys: DataKeys) -> None:
+    refs = [bytes([number]) * 16 for number in range(1, 4)]
+    data_keys.keys_for(refs, create=True)
+    rotated, erasing = place.data_keys(vault_keys(1, 2)), place.data_keys()
+    read = rotated._table.wrapped_subjects
+
+    def erased_behind(after: bytes, most: int) -> list[tuple[bytes, bytes]]:
+        rows = read(after, most)
+        erasing.destroy(refs[:1])
+        return rows
+
+    rotated._table.wrapped_subjects = erased_behind  # type: ignore[method-assign]
+    assert rotated.rewrap().rewrapped == 2
+    assert refs[0] not in place.data_keys(vault_keys(2)).keys_for(refs, create=True)
+
+
+def test_a_key_that_does_not_open_is_counted_and_hinders_no_other(place: Place, data_keys: DataKeys) -> None:
+    refs = [bytes([number]) * 16 for number in range(1, 6)]
+    before = data_keys.keys_for(refs, create=True)
+    with place.raw("data_keys") as connection:
+        ((wrapped,),) = connection.execute("SELECT wrapped FROM subject_keys WHERE subject = ?", refs[:1]).fetchall()
+        changed = wrapped[:-1] + bytes([wrapped[-1] ^ 1])
+        connection.execute("UPDATE subject_keys SET wrapped = ? WHERE subject = ?", (changed, refs[0]))
+    done = place.data_keys(vault_keys(1, 2)).rewrap()
+    assert (done.rewrapped, done.unopened) == (4, {1: 1})
+    assert place.rows("data_keys", "SELECT wrapped FROM subject_keys WHERE subject = ?", refs[0]) == [(changed,)]
+    assert place.data_keys(vault_keys(2)).keys_for(refs[1:], create=False) == {ref: before[ref] for ref in refs[1:]}
+
+
+def test_of_old_wrappings_nothing_is_left_in_the_files(place: Place, data_keys: DataKeys) -> None:
+    refs = [number.to_bytes(16, "big") for number in range(1, 300)]
+    data_keys.keys_for(refs, create=True)
+    old = [wrapped for (wrapped,) in place.rows("data_keys", "SELECT wrapped FROM subject_keys")]
+    assert all(each in place.at_rest("data_keys") for each in old[:3])
+    assert place.data_keys(vault_keys(1, 2)).rewrap().clean
+    stored = place.at_rest("data_keys")
+    assert not any(each in stored for each in old)

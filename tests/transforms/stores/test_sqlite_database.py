@@ -195,7 +195,7 @@ def test_a_store_cut_off_in_the_middle_is_told(opened: Open, path: Path) -> None
 @pytest.mark.parametrize("uri", ["", "sqlite:", "postgresql://u:secret@host/db", "/path/store.db", "SQLITE:x"])
 def test_only_uris_of_files_are_taken(uri: str) -> None:
     with pytest.raises(
-        ConfigError, match="ledger: this version keeps its stores in SQLite; write sqlite:FILE"
+        ConfigError, match=r"ledger: unknown kind of store; write sqlite:FILE or postgresql://…"
     ) as caught:
         sqlite_path(uri, store="ledger")
     assert "secret" not in str(caught.value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from unittest import mock
 import pytest
 from consentry.schemas.errors import IntegrityError, StoreError
 from consentry.schemas.vault_entry import VaultEntry
-from consentry.transforms.stores import sqlite_database, vault
+from consentry.transforms.stores import vault
 from consentry.transforms.stores.consent_ledger import ConsentLedger
 from consentry.transforms.stores.vault import Written
 from hypothesis import given, settings
@@ -97,6 +96,12 @@ def office(place: Place) -> Office:
     return Office(place)
 
 
+@pytest.fixture
+def file_office(file_place: Place) -> Office:
+    """Over files: SQLite alone promises that nothing is left in them of what was removed."""
+    return Office(file_place)
+
+
 # As the slow reading of the contract has it
 
 ROWS = st.builds(
@@ -139,6 +144,7 @@ class Played:
         self.model = VaultModel(BASES)
         self.rules = RULES
         self.written: list[Row] = []
+        self.judged_at: int | None = None
 
     def play(self, step: tuple[Any, ...], clock: int) -> None:
         kind, *rest = step
@@ -154,6 +160,7 @@ class Played:
             office.hear(Erased(rest[1]))
         elif kind == "follow":
             assert office.follow(clock, self.rules) == self.model.follow(self.rules, clock)
+            self.settle(clock)
         elif kind == "again":
             self.write(office, self.written, 1, clock, clock)
         else:
@@ -166,8 +173,15 @@ class Played:
             portion = rows[start::portions]
             new = self.model.write(portion, self.rules, now=now, clock=clock)
             result = office.write(*portion, now=now, clock=clock, rules=self.rules)
+            self.settle(clock)
             assert result.written == new
             assert result.written + result.refreshed + result.present + result.refused == len(portion)
+
+    def settle(self, clock: int) -> None:
+        """Where nothing came into effect until the clock, the vault need not note that it was told it."""
+        noted = self.offices[0].place.rows("vault", "SELECT at FROM applied")
+        assert self.judged_at is None or noted[0][0] in (self.judged_at, max(self.judged_at, clock))
+        self.model.present = self.judged_at = noted[0][0] if noted else None
 
     def same(self) -> None:
         erased = {entry.subject for entry in self.model.history if isinstance(entry, Erased)}
@@ -265,6 +279,8 @@ def test_entries_that_were_changed_are_not_recalled(
     office.hear(said("granted", 1))
     office.write(*(row(f"t{number}") for number in range(4)), now=20)
     monkeypatch.setattr(vault, "MANY", 1)
+    if office.place.on_a_server and "'x'" in change:
+        return  # which no server lets in
     with office.place.raw("vault") as connection:
         connection.execute(f"UPDATE entries SET {change} WHERE token = 't0'")
     again = Office(office.place)
@@ -460,11 +476,16 @@ def test_a_sweep_removes_what_is_older_than_its_domain_keeps(office: Office) -> 
     office.hear(said("granted", 1))
     rows = [row(event_time=9), row("t2", event_time=10), row(event_time=9, domain="phone"), row("t2", domain="email")]
     office.write(*rows, now=20)
-    purged = {office.vault.find("card", "t1")[0].sealed}
     assert office.vault.sweep({"card": 10, "email": 10}) == 1
     assert office.vault.sweep({"card": 10, "email": 10}) == office.vault.sweep({}) == 0
     assert office.held() == set(rows[1:])
-    assert left_of(purged, office.place.at_rest("vault")) == 0
+
+
+def test_of_swept_entries_nothing_sealed_is_left_in_the_files(file_office: Office) -> None:
+    file_office.write(row(domain="phone"), now=20)
+    purged = {file_office.vault.find("phone", "t1")[0].sealed}
+    assert file_office.vault.sweep({"phone": 11}) == 1
+    assert left_of(purged, file_office.place.at_rest("vault")) == 0
 
 
 def test_what_was_swept_is_not_remembered_as_held(office: Office) -> None:
@@ -643,54 +664,51 @@ def test_values_and_subjects_are_not_in_the_files(office: Office) -> None:
 
 
 @pytest.mark.parametrize("count", [3, 3000])
-def test_of_purged_entries_nothing_sealed_is_left_in_the_files(office: Office, count: int) -> None:
+def test_of_purged_entries_nothing_sealed_is_left_in_the_files(file_office: Office, count: int) -> None:
     subjects = [*SUBJECTS, *(f"s{number}" for number in range(20))]
-    office.ledger.append([event_of(said("granted", 1, subject)) for subject in subjects], now=1)
+    file_office.ledger.append([event_of(said("granted", 1, subject)) for subject in subjects], now=1)
     rows = [row(f"t{number * 7919 % count}", subjects[number % len(subjects)]) for number in range(count)]
     for start in range(0, count, 500):
-        office.write(*rows[start : start + 500], now=20)
+        file_office.write(*rows[start : start + 500], now=20)
     gone = [subject for number, subject in enumerate(subjects) if number % 3]
-    purged = {sealed for (sealed,) in sealed_of(office.place, gone)}
-    kept = {sealed for (sealed,) in sealed_of(office.place, set(subjects) - set(gone))}
-    office.ledger.append([event_of(said("withdrawn", 15, subject)) for subject in gone], now=1)
-    assert office.follow(20) == len(purged) > 0
-    assert {sealed for (sealed,) in sealed_of(office.place, subjects)} == kept
-    assert left_of(purged, office.place.at_rest("vault")) == 0
+    purged = {sealed for (sealed,) in sealed_of(file_office.place, gone)}
+    kept = {sealed for (sealed,) in sealed_of(file_office.place, set(subjects) - set(gone))}
+    file_office.ledger.append([event_of(said("withdrawn", 15, subject)) for subject in gone], now=1)
+    assert file_office.follow(20) == len(purged) > 0
+    assert {sealed for (sealed,) in sealed_of(file_office.place, subjects)} == kept
+    assert left_of(purged, file_office.place.at_rest("vault")) == 0
 
 
-def test_what_a_write_purges_itself_is_not_left_in_the_files_either(office: Office) -> None:
-    office.hear(said("granted", 1), said("granted", 1, "bob"))
-    office.write(row(), now=20)
-    purged = {sealed for (sealed,) in sealed_of(office.place, ["ana"])}
-    beside = office.place.ledger()
+def test_what_a_write_purges_itself_is_not_left_in_the_files_either(file_office: Office) -> None:
+    file_office.hear(said("granted", 1), said("granted", 1, "bob"))
+    file_office.write(row(), now=20)
+    purged = {sealed for (sealed,) in sealed_of(file_office.place, ["ana"])}
+    beside = file_office.place.ledger()
 
     class Hears(ConsentLedger):
         """Another program appends just before the vault reads the ledger within its transaction."""
 
         def __init__(self) -> None:
-            self.__dict__.update(office.ledger.__dict__)
+            self.__dict__.update(file_office.ledger.__dict__)
 
         def snapshot(self, position: int | None = None) -> Any:
-            office.hear(said("withdrawn", 15), ledger=beside)
+            file_office.hear(said("withdrawn", 15), ledger=beside)
             return super().snapshot(position)
 
-    assert office.write(row("t2", "bob"), now=20, ledger=Hears()) == Written(written=1)
-    assert office.held() == {row("t2", "bob")}
-    assert left_of(purged, office.place.at_rest("vault")) == 0
+    assert file_office.write(row("t2", "bob"), now=20, ledger=Hears()) == Written(written=1)
+    assert file_office.held() == {row("t2", "bob")}
+    assert left_of(purged, file_office.place.at_rest("vault")) == 0
 
 
-def test_what_a_reader_kept_in_the_log_goes_with_the_next_act(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_database, "PATIENCE_SECONDS", 0.05)
-    office = Office(place)
+@pytest.mark.usefixtures("impatient")
+def test_what_a_reader_kept_in_the_log_goes_with_the_next_act(file_place: Place) -> None:
+    office, place = Office(file_place), file_place
     office.hear(said("granted", 1))
     office.write(row(), now=20)
     purged = {sealed for (sealed,) in sealed_of(place, ["ana"])}
-    reader = sqlite3.connect(place.file("vault"), isolation_level=None)
-    reader.execute("BEGIN")
-    reader.execute("SELECT * FROM entries").fetchall()
-    office.hear(said("withdrawn", 15))
-    assert office.follow(20) == 1
-    reader.close()
+    with place.reader("vault", "entries"):
+        office.hear(said("withdrawn", 15))
+        assert office.follow(20) == 1
     office.follow(21)
     assert left_of(purged, place.at_rest("vault")) == 0
 
@@ -768,11 +786,46 @@ def no_room() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_what_did_not_reach_the_disk_is_not_taken_for_held(office: Office) -> None:
-    office.hear(said("granted", 1))
-    office.write(row("t0"), now=20)
+def test_what_did_not_reach_the_disk_is_not_taken_for_held(file_office: Office) -> None:
+    file_office.hear(said("granted", 1))
+    file_office.write(row("t0"), now=20)
     with no_room(), pytest.raises(StoreError, match="the vault"):
-        office.write(*(row(f"t{number}") for number in range(1, 9)), now=20)
-    assert office.held() == {row("t0")}
-    assert office.write(*(row(f"t{number}") for number in range(9)), now=20) == Written(written=8, present=1)
-    assert office.held() == {row(f"t{number}") for number in range(9)}
+        file_office.write(*(row(f"t{number}") for number in range(1, 9)), now=20)
+    assert file_office.held() == {row("t0")}
+    assert file_office.write(*(row(f"t{number}") for number in range(9)), now=20) == Written(written=8, present=1)
+    assert file_office.held() == {row(f"t{number}") for number in range(9)}
+
+
+# Many at once
+
+
+def test_many_tokens_are_found_as_each_by_itself(office: Office) -> None:
+    office.hear(said("granted", 1), said("granted", 1, "bob"), said("granted", 1, "Zoë"))
+    rows = [row(f"t{n}", subject) for n in range(1300) for subject in SUBJECTS[: 1 + n % 2]]
+    office.write(*rows, row("t1", version=2), row("t1", domain="email"), now=20)
+    tokens = [f"t{n}" for n in range(1250, -50, -1)]
+    for version in (None, 1, 2, 3):
+        found = office.vault.find_many("card", tokens, version)
+        singly = {token: office.vault.find("card", token, version) for token in tokens}
+        in_order = {
+            token: sorted(entries, key=lambda entry: (entry.key_version, entry.subject_ref))
+            for token, entries in singly.items()
+            if entries
+        }
+        assert found == in_order
+    assert office.vault.find_many("card", []) == office.vault.find_many("nothing", tokens) == {}
+
+
+def test_many_values_open_as_each_by_itself_and_one_that_does_not_hinders_no_other(office: Office) -> None:
+    office.hear(said("granted", 1), said("granted", 1, "bob"), said("granted", 1, "Zoë"))
+    office.write(*(row(f"t{n}", SUBJECTS[n % 3]) for n in range(9)), now=20)
+    entries = [office.vault.find("card", f"t{n}")[0] for n in range(9)]
+    assert office.vault.open_values(entries) == [office.vault.open_value(entry) for entry in entries]
+    assert office.vault.open_values([]) == []
+    entries[0] = entries[0]._replace(token="t1")
+    office.data_keys.destroy([entries[1].subject_ref])
+    with office.place.raw("data_keys") as connection:
+        connection.execute("UPDATE subject_keys SET wrapped = ? WHERE subject = ?", (bytes(62), entries[2].subject_ref))
+    assert office.vault.open_values(entries) == [
+        None if n == 0 or n % 3 else f"value of card t{n}" for n in range(9)
+    ]  # fmt: skip

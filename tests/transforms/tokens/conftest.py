@@ -53,6 +53,12 @@ def key_of(keys: TokenKeys) -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="session")
+def companion_of(keys: TokenKeys) -> Callable[[str], bytes]:
+    """The key of a use's companions in domain ``d``, which rotation leaves alone."""
+    return lambda use: keys.derive_root(f"companion of {use}", domain="d")
+
+
+@pytest.fixture(scope="session")
 def reasons() -> Callable[..., list[str | None]]:
     """The reasons of a result, as words."""
     return lambda result: [REASONS[code] for code in result.reasons]

@@ -168,22 +168,24 @@ def test_account_tokens(tokenizer: Any, key_of: Any, columns: Any, values: list[
 
 @SHARED
 @given(columns=columns_of, values=some(EMAILS), domain=st.sampled_from(["hash", "keep"]))
-def test_email_tokens(tokenizer: Any, key_of: Any, columns: Any, values: list[str | None], domain: str) -> None:
-    keys = [key_of("email", BASE32, use=use) for use in ("surrogate", "email-domain")]
+def test_email_tokens(
+    tokenizer: Any, key_of: Any, companion_of: Any, columns: Any, values: list[str | None], domain: str
+) -> None:
+    keys = [(companion_of(use), key_of("email", BASE32, use=use)) for use in ("surrogate", "email-domain")]
 
     def token(address: str) -> str:
         name = address.partition("@")[2]
-        kept = model.surrogate_of(keys[1], name) if domain == "hash" else name
-        return f"{model.surrogate_of(keys[0], address)}@{kept}.invalid"
+        kept = model.surrogate_of(*keys[1], name) if domain == "hash" else name
+        return f"{model.surrogate_of(*keys[0], address)}@{kept}.invalid"
 
     check(columns, tokenizer("email", email_domain=domain), values, model.canonical_email, token)
 
 
 @SHARED
 @given(columns=columns_of, values=some(st.text(max_size=80)))
-def test_surrogates(tokenizer: Any, key_of: Any, columns: Any, values: list[str | None]) -> None:
-    key = key_of("surrogate", BASE32, use="surrogate")
-    check(columns, tokenizer("surrogate"), values, model.canonical_text, lambda text: model.surrogate_of(key, text))
+def test_surrogates(tokenizer: Any, key_of: Any, companion_of: Any, columns: Any, values: list[str | None]) -> None:
+    keys = companion_of("surrogate"), key_of("surrogate", BASE32, use="surrogate")
+    check(columns, tokenizer("surrogate"), values, model.canonical_text, lambda text: model.surrogate_of(*keys, text))
 
 
 NATIONAL = st.text(string.digits, min_size=4, max_size=13)

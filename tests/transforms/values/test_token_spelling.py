@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from consentry.schemas.info_types import TokenizeRule
-from consentry.transforms.values.token_spelling import canonical_token
+from consentry.schemas.info_types import Format, TokenizeRule
+from consentry.transforms.values.token_spelling import canonical_token, canonical_tokens
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def rule(format: str, **parameters: Any) -> TokenizeRule:
@@ -64,3 +66,27 @@ def test_parameters_count() -> None:
     tight = rule("alphanumeric", alphabet="ABCDEFGHIJ", separators="-")
     assert canonical_token(tight, " ABC-DEF\n") == "ABC-DEF"
     assert canonical_token(tight, "ABC DEF") is None
+
+
+TEXTS = st.lists(
+    st.one_of(
+        st.sampled_from(["4111111121111111", "4111111111111111", "DE39846220943249736160", "+446882124746", SURROGATE]),
+        st.sampled_from(["2585 6272 9930 1111", " 138352 ", "062-48-6417", "", "\udcff", "٢٥٨٥٦٢٧٢٩٩٣٠١١١١", "x\n"]),
+        st.text("0123456789", max_size=20),
+        st.text("abcz27+DE 0", max_size=20),
+        st.text(max_size=20),
+    ),
+    min_size=10,
+    max_size=40,
+)
+
+
+@settings(deadline=None)
+@given(TEXTS, st.sampled_from(list(Format)))
+def test_many_texts_are_spelled_as_each_by_itself(texts: list[str], format: Format) -> None:
+    asked = rule(format.value)
+
+    def singly(text: str) -> str | None:
+        return canonical_token(asked, text)
+
+    assert canonical_tokens(asked, texts) == list(map(singly, texts))

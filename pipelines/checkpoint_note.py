@@ -1,0 +1,124 @@
+"""What this machine remembers of the checkpoints it has exported: how far each log was, and the newest of them.
+
+It tells without a look into a place far away whether a new one is due, and shows when the newest ones are withheld
+there. It never goes back. It is no proof: what is proven is signed, in the checkpoints.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..schemas.checkpoint import LOGS, Checkpoint, LogName, digest_of_file
+from ..schemas.consent import parse_instant
+from ..schemas.errors import OutputError
+from ..schemas.project import Project
+
+__all__ = ["CheckpointNote", "Exported", "note_path", "read_note", "write_note"]
+
+NAME = ".consentry-checkpoints.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """The newest checkpoint of one log: entries and link of the last of them, and when (microseconds UTC)."""
+
+    entries: int
+    head: bytes
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointNote:
+    """The newest checkpoint: its number, 0 for none, and the digest of its file; and the newest of each log."""
+
+    number: int = 0
+    digest: str | None = None
+    logs: Mapping[LogName, Exported] = field(default_factory=dict)
+
+    def with_(self, checkpoint: Checkpoint) -> CheckpointNote:
+        """Returns the note with a checkpoint taken into it; nothing goes back."""
+        known = self.logs.get(checkpoint.store)
+        logs = dict(self.logs)
+        if known is None or checkpoint.entries >= known.entries:
+            at = parse_instant(checkpoint.at)
+            at = at if known is None else max(at, known.at)
+            head = bytes.fromhex(checkpoint.head)
+            logs[checkpoint.store] = Exported(entries=checkpoint.entries, head=head, at=at)
+        if checkpoint.number <= self.number:
+            return CheckpointNote(number=self.number, digest=self.digest, logs=logs)
+        return CheckpointNote(number=checkpoint.number, digest=digest_of_file(checkpoint.dumps()), logs=logs)
+
+    def joined(self, other: CheckpointNote) -> CheckpointNote:
+        """Returns what both know, the newest of each."""
+        newest = self if self.number >= other.number else other
+        logs = dict(self.logs)
+        for name, exported in other.logs.items():
+            if name not in logs or exported.entries > logs[name].entries:
+                logs[name] = exported
+        return CheckpointNote(number=newest.number, digest=newest.digest, logs=logs)
+
+
+def note_path(project: Project) -> Path:
+    """Returns where the note of a project is."""
+    return project.root / NAME
+
+
+def read_note(path: Path) -> CheckpointNote:
+    """Returns the note; an empty one where there is none that can be read."""
+    try:
+        return _parsed(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return CheckpointNote()
+
+
+def write_note(path: Path, note: CheckpointNote) -> CheckpointNote:
+    """Writes what the note and the stored one know together, and returns it.
+
+    Raises:
+        OutputError: The note cannot be written.
+    """
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        with _alone(path):
+            joined = read_note(path).joined(note)
+            draft.write_text(json.dumps(_document(joined), indent=2) + "\n", encoding="utf-8")
+            draft.replace(path)
+            return joined
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); see to its folder") from None
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keeps two writers apart, by a lock on the folder, so that no file of locks is left."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _document(note: CheckpointNote) -> dict[str, Any]:
+    logs = {name: {"entries": each.entries, "head": each.head.hex(), "at": each.at} for name, each in note.logs.items()}
+    return {"number": note.number, "digest": note.digest, "logs": logs}
+
+
+def _parsed(document: Any) -> CheckpointNote:
+    logs = {
+        name: Exported(entries=int(each["entries"]), head=bytes.fromhex(each["head"]), at=int(each["at"]))
+        for name in LOGS
+        if (each := document["logs"].get(name)) is not None
+    }
+    return CheckpointNote(number=int(document["number"]), digest=document["digest"], logs=logs)

@@ -1,0 +1,96 @@
+"""The drill for loss: keyring, KEK or both are gone, and a backup brings everything back, or says what it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from oracles.shop_commands import AT, CARDS, SUBJECTS, Done, Shop
+
+KEK = ("--kek", "passphrase:env:BACKUP_PASSPHRASE")
+
+
+@pytest.fixture
+def shop(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    monkeypatch.setenv("BACKUP_PASSPHRASE", "correct horse battery staple")
+    (shop.folder / "outputs.db").unlink()
+    ok(shop.protect("--at", AT, "--replace"))
+    return shop
+
+
+@pytest.fixture
+def backup(shop: Shop) -> Path:
+    made = shop.place / "keyring.backup"
+    ok(shop.run("keys", "backup", "--to", made, *KEK))
+    return made
+
+
+def ok(done: Done, code: int = 0) -> Done:
+    assert done.code == code, done.err
+    return done
+
+
+def value(shop: Shop) -> str | None:
+    shown: str | None = shop.detokenize("card", shop.card_token(0), subject=SUBJECTS[0]).json()[0]["value"]
+    return shown
+
+
+def test_all_is_as_before_after_keyring_and_kek_were_lost(shop: Shop, backup: Path) -> None:
+    rows = shop.rows()
+    for lost in ("keyring.json", "kek.key", "proof.pub"):
+        (shop.folder / lost).unlink()
+    ok(shop.run("keys", "restore", backup, *KEK))
+    assert value(shop) == CARDS[0]
+    assert (shop.folder / "kek.key").stat().st_mode & 0o777 == 0o600
+    ok(shop.run("verify", shop.out))
+    ok(shop.protect("--at", AT, "--replace"))
+    assert shop.rows() == rows, "the same keys make the same tokens"
+
+
+def test_a_backup_is_only_opened_by_its_own_kek(shop: Shop, backup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert backup.stat().st_mode & 0o777 == 0o600
+    monkeypatch.setenv("BACKUP_PASSPHRASE", "wrong")
+    before = shop.stored()
+    ok(shop.run("keys", "restore", backup, *KEK), 2)
+    ok(shop.run("keys", "restore", backup, "--kek", f"file:{shop.folder / 'kek.key'}"), 2)
+    assert shop.stored() == before
+
+
+def test_a_backup_never_takes_versions_away(shop: Shop, backup: Path) -> None:
+    ok(shop.run("keys", "rotate"))
+    assert (
+        "versions of the key set 'token' that the backup does not know"
+        in ok(shop.run("keys", "restore", backup, *KEK), 2).said
+    )
+    ok(shop.protect("--at", AT, "--replace"))
+    (shop.folder / "keyring.json").unlink()
+    said = ok(shop.run("keys", "restore", backup, *KEK), 2).said
+    assert "is older than the stores" in said and "token [2]" in said
+    assert not (shop.folder / "keyring.json").exists()
+    ok(shop.run("keys", "restore", backup, *KEK, "--accept-loss"))
+
+
+def test_a_newer_backup_takes_the_place_of_an_older_keyring(shop: Shop, backup: Path) -> None:
+    older = (shop.folder / "keyring.json").read_bytes()
+    ok(shop.run("keys", "rotate"))
+    newer = shop.place / "newer.backup"
+    ok(shop.run("keys", "backup", "--to", newer, *KEK))
+    (shop.folder / "keyring.json").write_bytes(older)
+    ok(shop.run("keys", "restore", newer, *KEK))
+    versions = ok(shop.run("keys", "status", "--json")).json()
+    assert [row["version"] for row in versions if row["set"] == "token"] == [1, 2]
+
+
+def test_a_backup_is_never_overwritten_and_a_damaged_one_is_refused(shop: Shop, backup: Path) -> None:
+    assert "exists" in ok(shop.run("keys", "backup", "--to", backup, *KEK), 2).said
+    backup.write_bytes(backup.read_bytes().replace(b'"primary"', b'"active"', 1))
+    assert "damaged" in ok(shop.run("keys", "restore", backup, *KEK), 2).said
+
+
+def test_a_backup_of_another_tenant_is_refused(shop: Shop, backup: Path, tmp_path: Path) -> None:
+    other = Shop(tmp_path / "elsewhere")
+    other.place.mkdir()
+    from oracles.shop_commands import run
+
+    ok(run("init", other.folder, "--tenant", "other"))
+    assert "belongs to tenant 'shop'" in ok(other.run("keys", "restore", backup, *KEK), 2).said

@@ -1,0 +1,13 @@
+REVOKE ALL ON SCHEMA {schema} FROM PUBLIC, {writer}, {reader}, {eraser}, {auditor};
+REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC, {writer}, {reader}, {eraser}, {auditor};
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {schema} FROM PUBLIC, {writer}, {reader}, {eraser}, {auditor};
+GRANT USAGE ON SCHEMA {schema} TO {writer}, {reader}, {eraser};
+GRANT SELECT ON store TO {writer}, {reader}, {eraser};
+GRANT SELECT ON subject_keys TO {reader};
+-- A run makes keys, and destroys those of days that are over; the keys of subjects it cannot touch.
+GRANT SELECT, INSERT ON subject_keys TO {writer};
+GRANT SELECT, INSERT, UPDATE, DELETE ON day_keys TO {writer};
+-- Who erases destroys keys, and keeps a row also for subjects who never had one.
+GRANT SELECT, INSERT, UPDATE (wrapped) ON subject_keys TO {eraser};
+GRANT SELECT, DELETE ON day_keys TO {eraser};
+GRANT EXECUTE ON FUNCTION forget_destroyed(regclass) TO {writer}, {eraser};
