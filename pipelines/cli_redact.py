@@ -28,7 +28,7 @@ def redact(
     all_rows: Annotated[
         bool,
         typer.Option(
-            "--all-rows", metavar=FLAG, help="Redact all rows of an output that does not tell whose they are."
+            "--all-rows", metavar=FLAG, help="Redact, or drop, all rows of an output that does not tell whose they are."
         ),
     ] = False,
     at: AtOption = None,

@@ -106,7 +106,9 @@ def erase(
     ] = False,
     all_rows: Annotated[
         bool,
-        typer.Option("--all-rows", metavar=FLAG, help="Redact all rows of outputs that do not tell whose they are."),
+        typer.Option(
+            "--all-rows", metavar=FLAG, help="Redact, or drop, all rows of outputs that tell of none whose it is."
+        ),
     ] = False,
     without: Annotated[
         list[str] | None, typer.Option(metavar="DIR", help="An output named before that is gone for good.")
@@ -272,6 +274,8 @@ def _show(found: dict[str, Any]) -> None:
     asked = ("at", "actor", "role", "purpose", "what", "decision", "shown")
     _table("Who asked for their values", asked, found["accesses"])
     _table("Dead letters", ("output", "stage", "reason", "source", "position"), found["dead_letters"])
+    if found["held_back"]:
+        _table("Held back for a legal obligation", ("what", "purposes", "until"), found["held_back"])
     if found["erased"]:
         notice("This person was erased.", style="yellow")
 

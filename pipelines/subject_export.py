@@ -27,7 +27,9 @@ from ..transforms.crypto.envelope import associated_data
 from ..transforms.crypto.key_sets import PublicKeys
 from ..transforms.crypto.subject_references import subject_reference
 from ..transforms.stores.access_log import AccessLog, AccessRecord, open_access_log
+from ..transforms.stores.erasure_journal import erasures_exist, open_erasures
 from .desk import STORES, Stores, check_stores, open_stores
+from .held_values import FOREVER, legal_purposes
 
 __all__ = ["SubjectExport", "export_subject"]
 
@@ -89,6 +91,7 @@ def export_subject(
                 "purposes": _purposes(policy, stores, refs, now),
                 "accesses": accesses,
                 "dead_letters": letters,
+                "held_back": _held_back(project, policy, reference),
             }
         )
 
@@ -154,6 +157,21 @@ def _accesses(log: AccessLog, reference: bytes) -> list[dict[str, Any]]:
         for each in log.records()
         if each.subject_ref == reference
     ]
+
+
+def _held_back(project: Project, policy: Policy, reference: bytes) -> list[dict[str, Any]]:
+    """Returns what a legal obligation holds back of an erased person: of what kind, for what, and until when."""
+    if not erasures_exist(project.erasures):
+        return []
+    with closing(open_erasures(project.erasures)) as journal:
+        return [
+            {
+                "what": part.domain,
+                "purposes": list(legal_purposes(policy, part.domain)),
+                "until": None if part.until >= FOREVER else format_instant(part.until),
+            }
+            for part in journal.held(reference)
+        ]
 
 
 def _log(

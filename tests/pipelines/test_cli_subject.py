@@ -84,6 +84,7 @@ def test_an_erasure_certifies_what_it_did(shop: Shop) -> None:
     assert [(each["case"], each["state"]) for each in listed] == [(certificate["case"], "certified")]
     exported = shop.run("subject", "export", "--subject", PERSON, "--actor", "ana", "--json").json()
     assert exported["erased"] is True and exported["values"] == []
+    assert exported["held_back"] == [{"what": "card", "purposes": ["fraud_review"], "until": None}]
     assert {each["evidence"] for each in exported["consent_events"]} == {None}
 
 

@@ -56,11 +56,11 @@ class Office:
     def says(self, subject: str, decision: str = "granted") -> None:
         self.ledger.append([event_of(Said(subject, "support", decision, 10))], now=10)
 
-    def erase(self, subject: str, *versions: int) -> None:
+    def erase(self, subject: str, version: int = 1) -> None:
         self.ledger.record_erasure(self.place.reference(subject), 20)
         self.place.data_keys().destroy([self.place.reference(subject)])
         rules = marked_rules(policy(self.format))
-        self.marks |= SubjectMarks(self.place.keys).of_subject(subject, rules, versions or (1,), tokenizer)
+        self.marks |= SubjectMarks(self.place.keys).of_subject(subject, rules, version, tokenizer)
 
     def finder(self) -> OwnerFinder:
         return OwnerFinder(
@@ -121,11 +121,11 @@ def test_the_erased_are_known_by_their_marks_with_and_without_events(office: Off
     assert office.permitted(owners) == [False, False, True, False]
 
 
-def test_a_reversible_token_of_the_erased_is_known_in_a_version_that_came_later(office: Office) -> None:
-    office.erase(named(office, "ana"), 1)
-    owners = office.owners(tokens(office.format, 2, named(office, "ana")), version=2)
-    # Surrogates stay at their version, so there are none of a later one.
-    assert owners.erased.tolist() == [office.format == "alphanumeric"]
+@pytest.mark.parametrize(("marked", "written"), [(1, 2), (2, 1)])
+def test_the_erased_are_known_in_every_version_of_their_tokens(office: Office, marked: int, written: int) -> None:
+    office.erase(named(office, "ana"), marked)
+    column = tokens(office.format, written, *(named(office, each) for each in ("ana", "bob")))
+    assert office.owners(column, version=written).erased.tolist() == [True, False]
 
 
 def test_a_kept_id_is_told_by_itself(office: Office) -> None:
