@@ -31,6 +31,7 @@ SET client_min_messages = warning;
 SET lock_timeout = '{patience}ms';
 SET idle_in_transaction_session_timeout = '15min';
 SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
+SET work_mem = '64MB'; SET temp_buffers = '64MB';
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 """
