@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from consentry.pipelines.desk import open_desk, open_stores
+from consentry.pipelines.desk import create_stores, open_desk, open_stores
 from consentry.pipelines.erasure_certificate import verified_certificate
 from consentry.pipelines.held_values import show_held
 from consentry.pipelines.known_outputs import note_output
@@ -29,6 +29,7 @@ from oracles.dying_process import dying_process
 from oracles.needles import contents, leaks
 from oracles.redacted_shop import DAY, HOUR, NOW, SUBJECTS, RedactedShop, record
 from oracles.shop_commands import CARDS
+from servers.postgres import Postgres
 
 PERSON = "kunde-004711"
 CARD = "5105105105105100"
@@ -405,3 +406,37 @@ def test_cards_of_others_stay(shop: RedactedShop) -> None:
         assert reference is not None
         values = {stores.vault.open_value(entry) for entry in stores.vault.entries_of(reference)}
     assert values & {*CARDS}
+
+
+def test_an_erasure_from_stores_on_a_server_leaves_nothing_of_the_person_there(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    shop = RedactedShop(tmp_path)
+    database = postgres.new_database()
+    path = shop.config
+    lines = path.read_text().splitlines()
+    for store in ("vault", "data_keys", "ledger", "access_log"):
+        lines = [f"{store}: {postgres.uri(database)}" if line.startswith(f"{store}:") else line for line in lines]
+    path.write_text("\n".join(lines) + "\n")
+    for left in (tmp_path / "shop").glob("*.db*"):
+        left.unlink()
+    shop = RedactedShop(tmp_path)
+    create_stores(shop.project)
+    shop.write([theirs(1), record(random.Random(1), 2)])
+    shop.say(*((PERSON, purpose, "granted", NOW - 200 * DAY) for purpose in ("support", "news")))
+    shop.protect()
+    with open_stores(shop.project) as stores:
+        reference = subject_reference(PERSON, stores.keys.reference_key)
+        assert reference is not None
+        entries = len(stores.vault.entries_of(reference))
+        (wrapped,) = stores.data_keys._table.subject_keys([reference]).values()
+    assert entries and wrapped is not None and wrapped in postgres.at_rest(database)
+    certificate = erase(shop, shop.out)
+    assert certificate.vault_entries == entries and shop.failed() == []
+    with open_stores(shop.project) as stores:
+        assert stores.vault.entries_of(reference) == []
+        assert stores.data_keys.keys_for([reference], create=False) == {}
+        assert PERSON not in stores.ledger.known_subjects().ids
+    # Removed entries of the vault stand in its pages until the server reuses them: noise without the key.
+    assert wrapped not in postgres.at_rest(database)
+    postgres.drop_database(database)

@@ -12,7 +12,8 @@ EMBEDDED = "sqlite:"
 def forget_removed(uri: str, store: str) -> None:
     """Empties the write-ahead log of an embedded store, where removed rows stand until then; the file has none.
 
-    A server keeps what was removed until it is vacuumed, and in its own logs and backups.
+    On a server, data keys that are destroyed are rewritten at once; removed entries of the vault stand in its pages
+    until it reuses them, and in its own logs and backups: noise, once their data key is destroyed.
 
     Args:
         uri: Of the store.

@@ -84,15 +84,18 @@ def test_the_vault_s_entries_of_a_subject_go_for_good_and_no_others(place: Place
     assert not any(each in data for each in sealed for data in held)
 
 
-def test_what_a_reader_still_sees_is_not_said_to_be_gone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_reader_still_sees_is_not_said_to_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consentry.transforms.stores.sqlite_database.PATIENCE_SECONDS", 0.2)
-    keys = place.data_keys()
-    keys.keys_for([ONE], create=True)
-    with closing(sqlite3.connect(place.file("data_keys"), isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM subject_keys").fetchall()
-        place.data_keys().keys_for([TWO], create=True)
-        with pytest.raises(StoreError, match="is locked by another program"):
-            forget_removed(place.uri("data_keys"), "data_keys")
-    forget_removed(place.uri("data_keys"), "data_keys")
+    with Place("sqlite", tmp_path) as place:
+        place.data_keys().keys_for([ONE], create=True)
+        with closing(sqlite3.connect(place.file("data_keys"), isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM subject_keys").fetchall()
+            place.data_keys().keys_for([TWO], create=True)
+            with pytest.raises(StoreError, match="is locked by another program"):
+                forget_removed(place.uri("data_keys"), "data_keys")
+        forget_removed(place.uri("data_keys"), "data_keys")
+
+
+def test_a_server_is_left_to_clean_up_by_itself() -> None:
     forget_removed("postgresql://somewhere", "vault")
