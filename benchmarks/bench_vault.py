@@ -38,7 +38,7 @@ from servers.postgres import postgres_programs, postgres_server
 
 ENTRIES = int(os.environ.get("CONSENTRY_BENCH_ENTRIES", "1000000"))
 WRITERS = (1, 4)
-BATCH = 16_384
+BATCH = 32_768
 NOW = 1_790_000_000_000_000
 RULES = {"card": (("fraud_review", Basis.LEGAL_OBLIGATION),)}
 KEYS = {"tenant": "bench", "secrets": {1: bytes(32)}, "primary": 1, "root": bytes(range(32))}
