@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 __all__ = [
@@ -99,7 +100,7 @@ def escaped_around(text: str, replacements: Iterable[Replacement]) -> tuple[str,
     >>> escaped_around("paid [4]", [token])[0]
     'paid [[4]'
     """
-    ordered = sorted(replacements)
+    ordered = sorted(replacements, key=itemgetter(0))
     if "[" not in text and all(each.is_token or "[" not in each.text for each in ordered):
         return text, ordered
     starts, ends = [each.start for each in ordered], [each.end for each in ordered]
