@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import FLAG, ConfigOption, JsonOption, open_project
+from .cli_options import FLAG, ConfigOption, JsonOption, now_us, open_project
 from .console import notice, print_json
 
 __all__ = ["backup", "restore"]
@@ -63,7 +63,7 @@ def restore(
     from .key_backup import restore_keyring
 
     project = open_project(context, config)
-    restore_keyring(project, source, open_kek(kek, Path.cwd()), accept_loss=accept_loss)
+    restore_keyring(project, source, open_kek(kek, Path.cwd()), now=now_us(), accept_loss=accept_loss)
     if json:
         print_json({"keyring": str(project.keyring), "backup": str(source)})
     notice(f"{project.keyring}: restored; see `consentry keys status`, and try `consentry detokenize`")

@@ -48,7 +48,7 @@ def list_outputs(context: typer.Context, config: ConfigOption = None, json: Json
         (
             output.place if output.published else f"{output.place} (at work)",
             output.dataset,
-            ", ".join(f"{domain} {version}" for domain, version in sorted(output.versions.items())),
+            ", ".join(f"{domain} {version}" for domain, version in sorted(output.needs)),
             format_instant(output.noted_at),
         )
         for output in outputs

@@ -19,13 +19,14 @@ def retokenize(
         int | None, typer.Option(metavar="N", min=1, help="Version of the token keys. Default: the primary one.")
     ] = None,
     keep_entries: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--keep-entries",
+            "--keep-entries/--drop-entries",
             metavar=FLAG,
-            help="Keep the vault's entries of old tokens, for copies of the output elsewhere.",
+            help="Whether the vault keeps the entries of old tokens, for copies of the output elsewhere. Default: "
+            "where it is on a server, which other machines may use.",
         ),
-    ] = False,
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:

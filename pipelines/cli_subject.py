@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -245,9 +244,10 @@ def _write_private(path: Path, document: Any) -> None:
     import orjson
 
     data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    from .private_file import private_file
+
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        with private_file(path) as file:
             file.write(data)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}); name a new file of your own") from None

@@ -130,7 +130,8 @@ def show_held(
         for part in held:
             request = Request(domain=part.domain, purpose=purpose, role=role, actor=actor, subject=None)
             refusal = standing_refusal(request, policy, project.actors)
-            if case is not None and refusal is None and purpose in legal_purposes(policy, part.domain):
+            ended = part.until <= clock()  # whether or not somebody has swept since
+            if case is not None and refusal is None and not ended and purpose in legal_purposes(policy, part.domain):
                 answers += _answers(policy, stores, case, part, role)
         asked = _Access(at=clock(), actor=actor, role=role, purpose=purpose, case=case_id)
         with closing(open_access_log(project.access_log)) as log:

@@ -7,13 +7,15 @@ the stores.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 from ..schemas.errors import KeyringError
 from ..schemas.project import Project
 from ..transforms.crypto.kek import Kek
-from ..transforms.crypto.keyring import Keyring, KeySet
+from ..transforms.crypto.key_sets import PublicKeys
+from ..transforms.crypto.keyring import Keyring, KeySet, KeyState
 from .desk import open_stores
 from .keyring_files import (
     alone_with_keyring,
@@ -47,13 +49,14 @@ def back_up_keyring(project: Project, to: Path, kek: Kek) -> None:
     _check_opens(Keyring.load(to), kek)
 
 
-def restore_keyring(project: Project, source: Path, kek: Kek, *, accept_loss: bool = False) -> None:
+def restore_keyring(project: Project, source: Path, kek: Kek, *, now: int, accept_loss: bool = False) -> None:
     """Writes the project's keyring from a backup, wrapped by the project's KEKs; key files that are missing are made.
 
     Args:
         project: Names keyring, KEKs and trust file.
         source: A backup.
         kek: That wraps it.
+        now: Microseconds UTC.
         accept_loss: Whether to go on although vault or outputs need versions that the backup does not know.
 
     Raises:
@@ -61,20 +64,24 @@ def restore_keyring(project: Project, source: Path, kek: Kek, *, accept_loss: bo
         KekError: A KEK cannot be used; nothing was done.
     """
     with alone_with_keyring(project):
-        _restore(project, source, kek, accept_loss=accept_loss)
+        _restore(project, source, kek, now=now, accept_loss=accept_loss)
 
 
-def _restore(project: Project, source: Path, kek: Kek, *, accept_loss: bool) -> None:
+def _restore(project: Project, source: Path, kek: Kek, *, now: int, accept_loss: bool) -> None:
     keyring = Keyring.load(source)
     if keyring.tenant != project.tenant:
         raise KeyringError(f"{source}: belongs to tenant {keyring.tenant!r}, not {project.tenant!r}; name its backup")
     _check_opens(keyring, kek)
-    _check_not_older(project, keyring)
+    keyring = _with_ends(_checked_present(project, keyring), keyring, kek)
+    _check_trusted(project, keyring, source)
     create_missing_key_files(project, [kek_uri(project, key_set) for key_set in KeySet])
     for key_set in KeySet:
         keyring = keyring.rewrap(key_set, kek, open_project_kek(project, key_set))
-    if not accept_loss:
-        _check_complete(project, keyring, source)
+    lost = _lost(project, keyring, source)
+    if any(lost.values()):
+        if not accept_loss:
+            raise _too_old(source, lost)
+        keyring = _without_lost_numbers(project, keyring, lost, now)
     keyring.save(project.keyring, overwrite=True)
     if not project.trust.exists():
         write_trust(project.trust, keyring)
@@ -86,12 +93,12 @@ def _check_opens(keyring: Keyring, kek: Kek) -> None:
     keyring.unlock_proof(kek)
 
 
-def _check_not_older(project: Project, backup: Keyring) -> None:
-    """Refuses to take versions, or their ends, out of the keyring that is there, if that can be read at all."""
+def _checked_present(project: Project, backup: Keyring) -> Keyring | None:
+    """Returns the keyring that is there, if it can be read; refuses to take versions out of it."""
     try:
         present = open_keyring(project)
     except KeyringError:
-        return
+        return None
     for key_set in KeySet:
         there, kept = present.sets[key_set].versions, backup.sets[key_set].versions
         if [each.created_at for each in there] != [each.created_at for each in kept[: len(there)]]:
@@ -99,20 +106,66 @@ def _check_not_older(project: Project, backup: Keyring) -> None:
                 f"{project.keyring}: has versions of the key set {key_set.value!r} that the backup does not know; "
                 "move the file aside if it is really to be replaced, and run again"
             )
+    return present
 
 
-def _check_complete(project: Project, keyring: Keyring, source: Path) -> None:
-    newest = max(status.version for status in keyring.status() if status.key_set is KeySet.TOKEN)
-    vault_keys = keyring.unlock_vault(open_project_kek(project, KeySet.VAULT))
-    with open_stores(project, vault_keys) as stores, closing(open_known_outputs(project)) as known:
-        versions = {version for _, version in stores.vault.counts()}
-        versions |= {version for output in known.all() for version in output.versions.values()}
-        wrapped = {*stores.data_keys.versions()} - {*vault_keys.versions}
-    lost = sorted(version for version in versions if version > newest)
-    if lost or wrapped:
+def _with_ends(present: Keyring | None, backup: Keyring, kek: Kek) -> Keyring:
+    """Returns a backup in which what has been disabled or destroyed since is so again."""
+    for status in () if present is None else present.status():
+        kept = backup.sets[status.key_set].versions[status.version - 1].state
+        if status.state in (KeyState.DISABLED, KeyState.DESTROYED) and kept not in (status.state, KeyState.DESTROYED):
+            backup = backup.change_state(status.key_set, status.version, status.state, kek)
+    return backup
+
+
+def _check_trusted(project: Project, backup: Keyring, source: Path) -> None:
+    """Refuses the keyring of another project, whose tenant has the same name."""
+    if not project.trust.exists():
+        return
+    ours = {(key.version, key.use): key.value for key in backup.public_keys().keys}
+    trusted = PublicKeys.load(project.trust).keys
+    if any(ours.get((key.version, key.use), key.value) != key.value for key in trusted):
         raise KeyringError(
-            f"{source}: is older than the stores: vault, data keys or outputs are of versions that it does not know "
-            f"(token {lost or 'none'}, vault {sorted(wrapped) or 'none'}); find a newer backup, or add --accept-loss "
-            "and lose what they hold",
-            reason="backup_too_old",
+            f"{source}: its public keys are not those of {project.trust}, so it is the keyring of another project; "
+            "name the backup of this one"
         )
+
+
+def _lost(project: Project, keyring: Keyring, source: Path) -> dict[KeySet, set[int]]:
+    """Returns the versions that vault, outputs and data keys are of and that a keyring does not know.
+
+    Raises:
+        KeyringError: No data key opens: it is the keyring of another project.
+    """
+    known = {key_set: {each.version for each in keyring.sets[key_set].versions} for key_set in KeySet}
+    vault_keys = keyring.unlock_vault(open_project_kek(project, KeySet.VAULT))
+    with open_stores(project, vault_keys) as stores, closing(open_known_outputs(project)) as outputs:
+        used = {version for _, version in stores.vault.counts()}
+        used |= {version for output in outputs.all() for _, version in output.needs}
+        wrapped = {*stores.data_keys.versions()}
+        if not stores.data_keys.opens_some():
+            raise KeyringError(
+                f"{source}: opens no data key of {project.data_keys.partition(':')[2] or 'the store'}, so it is the "
+                "keyring of another project; name the backup of this one"
+            )
+    return {KeySet.TOKEN: used - known[KeySet.TOKEN], KeySet.VAULT: wrapped - known[KeySet.VAULT]}
+
+
+def _too_old(source: Path, lost: Mapping[KeySet, set[int]]) -> KeyringError:
+    told = ", ".join(f"{key_set.value} {sorted(versions) or 'none'}" for key_set, versions in lost.items())
+    return KeyringError(
+        f"{source}: is older than the stores: vault, data keys or outputs are of versions that it does not know "
+        f"({told}); find a newer backup, or add --accept-loss and lose what they hold",
+        reason="backup_too_old",
+    )
+
+
+def _without_lost_numbers(project: Project, keyring: Keyring, lost: Mapping[KeySet, set[int]], now: int) -> Keyring:
+    """Returns a keyring in which the numbers of lost versions are destroyed ones, so that no new key ever has them."""
+    for key_set, versions in lost.items():
+        kek = open_project_kek(project, key_set)
+        while versions and keyring.sets[key_set].versions[-1].version <= max(versions):
+            keyring = keyring.rotate(key_set, kek, now)
+        for version in sorted(versions):
+            keyring = keyring.change_state(key_set, version, KeyState.DESTROYED, kek)
+    return keyring

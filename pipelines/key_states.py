@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
-from ..schemas.errors import KeyringError
+from ..schemas.errors import KeyringError, OutputError
 from ..schemas.project import Project
 from ..transforms.crypto.keyring import KeySet, KeyState
 from .desk import open_stores
 from .keyring_files import alone_with_keyring, open_keyring, open_project_kek
 from .known_outputs import KnownOutput, open_known_outputs
+from .streams.output import is_stream_output, open_stream_output
 
 __all__ = ["change_key_state", "needs_of_version"]
 
@@ -70,12 +71,31 @@ def needs_of_version(project: Project, key_set: KeySet, version: int) -> Iterato
             count = stores.data_keys.versions().get(version, 0)
             if count:
                 yield f"{count} data keys are wrapped under it"
+            yield from _at_work(project)
             return
         for (domain, used), count in sorted(stores.vault.counts().items()):
             if used == version:
                 yield f"the vault holds {count} entries of domain {domain!r} under it"
     with closing(open_known_outputs(project)) as known:
-        yield from (_told(output) for output in known.all() if version in output.versions.values())
+        yield from (_told(output) for output in known.all() if version in {used for _, used in output.needs})
+
+
+def _at_work(project: Project) -> Iterator[str]:
+    """Yields the runs and streams that are at work: they wrap new data keys under the version that they began with."""
+    with closing(open_known_outputs(project)) as known:
+        for output in known.all():
+            if not output.published or _streams(output.place):
+                yield f"a run that is at work on {output.place} ({output.dataset}) may still make data keys under it"
+
+
+def _streams(place: str) -> bool:
+    if not is_stream_output(place):
+        return False
+    try:
+        with open_stream_output(place):
+            return False
+    except OutputError:
+        return True
 
 
 def _told(output: KnownOutput) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..schemas.errors import IntegrityError
-from ..schemas.manifest import MANIFEST_NAME, Manifest, parse_manifest
+from ..schemas.manifest import MANIFEST_NAME, parse_manifest
 from ..schemas.project import Project
 from ..transforms.stores.sqlite_database import SqliteDatabase, sqlite_path
 from .publication import FILE_SCHEME, MARK, is_local
@@ -42,6 +42,7 @@ class KnownOutput:
         published: False while its run is at work.
         versions: By token domain, the key version of its tokens.
         noted_at: Microseconds UTC.
+        also: Domains and versions that it may have besides, while its tokens are being moved.
     """
 
     place: str
@@ -50,6 +51,12 @@ class KnownOutput:
     published: bool
     versions: Mapping[str, int]
     noted_at: int
+    also: frozenset[tuple[str, int]] = frozenset()
+
+    @property
+    def needs(self) -> frozenset[tuple[str, int]]:
+        """All domains and versions that its tokens are of, or may be."""
+        return frozenset(self.versions.items()) | self.also
 
 
 class KnownOutputs:
@@ -78,7 +85,7 @@ class KnownOutputs:
             )
             connection.executemany(
                 "INSERT INTO versions VALUES (?, ?, ?, ?)",
-                [(output.place, output.run, domain, version) for domain, version in sorted(output.versions.items())],
+                [(output.place, output.run, domain, version) for domain, version in sorted(output.needs)],
             )
 
     def forget(self, place: str, run: str | None = None) -> int:
@@ -97,11 +104,13 @@ class KnownOutputs:
 
     def _settle(self, output: KnownOutput) -> None:
         """Notes as published what a killed run had published, and forgets a run whose folder is gone."""
-        manifest = _manifest_at(output.place)
         folder = Path(output.place)
-        if manifest is not None and manifest.run == output.run:
+        if folder.with_name(f".{folder.name}{MARK}{output.run}").exists():
+            return
+        # Only now: what was published has left its hidden folder in one step.
+        if _is_at(output):
             self.note(replace(output, published=True))
-        elif not folder.with_name(f".{folder.name}{MARK}{output.run}").exists():
+        else:
             self.forget(output.place, output.run)
 
     def _read(self) -> tuple[KnownOutput, ...]:
@@ -109,17 +118,19 @@ class KnownOutputs:
             outputs = connection.execute(
                 "SELECT place, run, dataset, published, noted_at FROM outputs ORDER BY place, noted_at, run"
             ).fetchall()
-            versions: dict[tuple[str, str], dict[str, int]] = {}
-            for place, run, domain, version in connection.execute("SELECT * FROM versions").fetchall():
-                versions.setdefault((place, run), {})[domain] = version
+            needs: dict[tuple[str, str], list[tuple[str, int]]] = {}
+            asked = "SELECT place, run, domain, key_version FROM versions ORDER BY domain, key_version"
+            for place, run, domain, version in connection.execute(asked).fetchall():
+                needs.setdefault((place, run), []).append((domain, version))
         return tuple(
             KnownOutput(
                 place=place,
                 run=run,
                 dataset=dataset,
                 published=bool(published),
-                versions=versions.get((place, run), {}),
+                versions=dict(reversed(needs.get((place, run), []))),
                 noted_at=noted_at,
+                also=frozenset(needs.get((place, run), [])),
             )
             for place, run, dataset, published, noted_at in outputs
         )
@@ -148,7 +159,10 @@ def noted_run(project: Project, output: KnownOutput) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            known.forget(output.place, output.run)
+            if is_local(output.place) and _is_at(output):  # it failed, or was interrupted, after it had published
+                known.note(replace(output, published=True))
+            else:
+                known.forget(output.place, output.run)
             raise
         known.note(replace(output, published=True))
 
@@ -164,11 +178,12 @@ def place_of(out: str) -> str:
     return str(Path(out.removeprefix(FILE_SCHEME)).resolve()) if is_local(out) else out.rstrip("/")
 
 
-def _manifest_at(place: str) -> Manifest | None:
+def _is_at(output: KnownOutput) -> bool:
+    """Whether what lies at the place of an output is what its run has published."""
     try:
-        return parse_manifest((Path(place) / MANIFEST_NAME).read_bytes())[0]
+        return parse_manifest((Path(output.place) / MANIFEST_NAME).read_bytes())[0].run == output.run
     except (OSError, IntegrityError):
-        return None
+        return False
 
 
 def _remove(connection: sqlite3.Connection, where: str, *values: str) -> int:

@@ -60,6 +60,10 @@ class Rewriting(Protocol):
         """
         ...
 
+    def outdated(self, manifest: Manifest) -> bool:
+        """Whether the manifest must be told anew even where no file changes."""
+        ...
+
     def before_shown(self) -> None:
         """Does what must be done first: called when all new files are complete and before any of them is visible."""
         ...
@@ -131,7 +135,7 @@ def _rewritten(project: Project, out: str, make: MakeRewriting, keys: ProofKeys,
     rewriting = make(output.manifest)
     with open_publication(out, run=run, replace=True) as publication:
         found = rewrite_files(output.folder, output.manifest, rewriting, place=publication.place, run=run)
-        if not found.gone:
+        if not found.gone and not rewriting.outdated(output.manifest):
             return output.manifest
         rewriting.before_shown()
         manifest = rewriting.told(

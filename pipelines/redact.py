@@ -313,6 +313,9 @@ class _OutputRedaction:
                 counts["field", path, outcome] = change
         return Tally({key: count for key, count in counts.items() if count})
 
+    def outdated(self, manifest: Manifest) -> bool:
+        return False
+
     def before_shown(self) -> None:
         """Nothing: what is removed needs nothing to be there first."""
 

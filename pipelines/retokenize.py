@@ -8,9 +8,10 @@ the project knows of still has tokens of theirs. Killed anywhere, it is run agai
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import pyarrow as pa
 
@@ -20,6 +21,7 @@ from ..schemas.manifest import Manifest
 from ..schemas.policy import Policy
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
+from ..schemas.store_uri import POSTGRESQL
 from ..transforms.crypto.key_sets import ProofKeys, TokenKeys
 from ..transforms.retokenization import MovingTokens, retokenize_batch, retokenized_schema
 from ..transforms.tally import Tally
@@ -27,7 +29,7 @@ from .desk import Stores, check_stores, distribution_rules, open_stores
 from .keyring_files import open_proof_keys, open_token_keys
 from .known_outputs import KnownOutput, KnownOutputs, open_known_outputs
 from .output_rewrite import MakeRewriting, rewrite_output
-from .output_versions import domains_in, is_as_found, known_output
+from .output_versions import domains_in, is_as_found, known_from_output, known_output
 from .streams.output import is_stream_output
 
 __all__ = ["Retokenized", "retokenize_output"]
@@ -57,7 +59,7 @@ def retokenize_output(
     out: str,
     *,
     version: int | None = None,
-    keep_entries: bool = False,
+    keep_entries: bool | None = None,
     clock: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> Retokenized:
     """Moves the tokens of an output to a key version, by default the primary one.
@@ -67,7 +69,7 @@ def retokenize_output(
         out: An output of ``protect``, or of a stream that is stopped, which goes on under the new version.
         version: Of the ``token`` key set.
         keep_entries: Whether the vault keeps the entries of old tokens in any case: for copies of the output that the
-            project does not know of.
+            project does not know of. By default it does where it is on a server, since other machines may have outputs.
         clock: Microseconds UTC.
 
     Raises:
@@ -87,17 +89,18 @@ def retokenize_output(
         def rewriting_of(manifest: Manifest) -> _Rewriting:
             return _Rewriting(manifest, policy, token_keys, vault, new)
 
+        _note_both(known, known_from_output(project, policy, out), new)
         manifest = _rewritten(project, out, rewriting_of, keys, stores, new, clock)
         known.note(known_output(manifest, policy, out, noted_at=clock()))
+        if not (_is_shared(project) if keep_entries is None else keep_entries):
+            vault.drop_old(lambda pair: any(pair in each.needs for each in known.all()))
         waiting = _waiting(known, new)
-        if not keep_entries:
-            vault.drop_old(needed={pair for each in waiting for pair in each.versions.items()})
     return Retokenized(
         manifest=manifest,
         version=new,
         copied=vault.copied,
         dropped=vault.dropped,
-        waiting={each.place: tuple(sorted({*each.versions.values()} - {new})) for each in waiting},
+        waiting={each.place: tuple(sorted({version for _, version in each.needs} - {new})) for each in waiting},
     )
 
 
@@ -142,6 +145,9 @@ class _Rewriting:
     def tally(self) -> Tally:
         return Tally()
 
+    def outdated(self, manifest: Manifest) -> bool:
+        return manifest.key_versions.token != self._version
+
     def before_shown(self) -> None:
         """Has the vault ready for the new tokens before anybody sees them."""
         self._vault.copy_all(domains_in(self._manifest, self._policy))
@@ -173,12 +179,20 @@ class _VaultMove:
             if domain in domains:
                 self._copy(domain, old)
 
-    def drop_old(self, needed: Iterable[tuple[str, int]]) -> None:
+    def drop_old(self, is_needed: Callable[[tuple[str, int]], bool]) -> None:
         """Removes the entries of other versions, copied once more, but for those that are needed."""
         self._follow()
-        for domain, old in sorted({*self._old()} - {*needed}):
-            self._copy(domain, old)
-            self.dropped += self._vault.drop_version(domain, old)
+        for domain, old in self._old():
+            if not is_needed((domain, old)):
+                copied, dropped = self._vault.replace_version(
+                    domain,
+                    old,
+                    self._version,
+                    _DomainMove(self._moving, domain, old),
+                    is_needed=partial(is_needed, (domain, old)),
+                )
+                self.copied += copied
+                self.dropped += dropped
 
     def _follow(self) -> None:
         self._vault.follow(self._stores.ledger, distribution_rules(self._policy), self._clock())
@@ -216,4 +230,17 @@ def _usable(keys: TokenKeys, version: int | None) -> int:
 
 def _waiting(known: KnownOutputs, version: int) -> list[KnownOutput]:
     """Returns the outputs and runs that have tokens of another version."""
-    return [each for each in known.all() if {*each.versions.values()} - {version}]
+    return [each for each in known.all() if {used for _, used in each.needs} - {version}]
+
+
+def _note_both(known: KnownOutputs, output: KnownOutput, version: int) -> None:
+    """Has an output known as one of both versions, until all of it is of the new one."""
+    there = [each for each in known.all() if each.place == output.place and each.published] or [output]
+    for each in there:
+        domains = {domain for domain, _ in each.needs | output.needs}
+        known.note(replace(each, also=each.needs | {(domain, version) for domain in domains}))
+
+
+def _is_shared(project: Project) -> bool:
+    """Whether other machines may have outputs whose tokens are in the vault."""
+    return project.vault.startswith(f"{POSTGRESQL}:")

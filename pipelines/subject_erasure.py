@@ -48,6 +48,8 @@ __all__ = ["EraseOptions", "erase_subject", "listed_erasures"]
 
 Clock = Callable[[], int]
 
+LOCK = ".consentry-erasure.lock"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EraseOptions:
@@ -122,7 +124,7 @@ def listed_erasures(project: Project) -> list[dict[str, Any]]:
 @contextmanager
 def _alone(project: Project) -> Iterator[None]:
     """Keeps two erasures apart, which might seal what one of them holds back under the key of the other."""
-    lock = os.open(project.root, os.O_RDONLY | os.O_DIRECTORY)
+    lock = os.open(project.root / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -73,7 +73,7 @@ def rewrite_stream_output(
             found.folder, found.manifest, rewriting, place=str(output.staging), run=f"rewritten-{run_name(clock())}"
         )
         manifest = found.manifest
-        if files.gone:
+        if files.gone or rewriting.outdated(manifest):
             tally = merge((rewriting.tally(), Tally({("rows", "dropped"): files.dropped})))
             sealed = Replay(gone=tuple(file.path for file in files.gone), made=files.made)
             rewriting.before_shown()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from oracles.shop_commands import AT, CARDS, SUBJECTS, Done, Shop
+from oracles.shop_commands import AT, CARDS, SUBJECTS, Done, Shop, run
 
 KEK = ("--kek", "passphrase:env:BACKUP_PASSPHRASE")
 
@@ -28,6 +28,10 @@ def backup(shop: Shop) -> Path:
 def ok(done: Done, code: int = 0) -> Done:
     assert done.code == code, done.err
     return done
+
+
+def states(shop: Shop) -> list[str]:
+    return [row["state"] for row in ok(shop.run("keys", "status", "--json")).json() if row["set"] == "token"]
 
 
 def value(shop: Shop) -> str | None:
@@ -68,6 +72,33 @@ def test_a_backup_never_takes_versions_away(shop: Shop, backup: Path) -> None:
     assert "is older than the stores" in said and "token [2]" in said
     assert not (shop.folder / "keyring.json").exists()
     ok(shop.run("keys", "restore", backup, *KEK, "--accept-loss"))
+    assert states(shop) == ["active", "destroyed", "primary"], "no new key ever has the number of a lost one"
+
+
+def test_what_was_destroyed_since_stays_destroyed(shop: Shop) -> None:
+    ok(shop.run("keys", "rotate"))
+    ok(shop.run("keys", "rotate"))
+    backup = shop.place / "three.backup"
+    ok(shop.run("keys", "backup", "--to", backup, *KEK))
+    ok(shop.run("retokenize", shop.out))
+    ok(shop.run("keys", "destroy", "1", "--yes"))
+    ok(shop.run("keys", "disable", "2"))
+    ok(shop.run("keys", "restore", backup, *KEK))
+    assert states(shop) == ["destroyed", "disabled", "primary"]
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_keyring_of_another_project_of_the_same_name_is_refused(shop: Shop, tmp_path: Path, trusted: bool) -> None:
+    other = Shop(tmp_path / "elsewhere")
+    other.place.mkdir()
+    ok(run("init", other.folder, "--tenant", "shop"))
+    backup = shop.place / "other.backup"
+    ok(other.run("keys", "backup", "--to", backup, *KEK))
+    (shop.folder / "keyring.json").unlink()
+    if not trusted:
+        (shop.folder / "proof.pub").unlink()
+    assert "the keyring of another project" in ok(shop.run("keys", "restore", backup, *KEK), 2).said
+    assert not (shop.folder / "keyring.json").exists()
 
 
 def test_a_newer_backup_takes_the_place_of_an_older_keyring(shop: Shop, backup: Path) -> None:
@@ -90,7 +121,5 @@ def test_a_backup_is_never_overwritten_and_a_damaged_one_is_refused(shop: Shop, 
 def test_a_backup_of_another_tenant_is_refused(shop: Shop, backup: Path, tmp_path: Path) -> None:
     other = Shop(tmp_path / "elsewhere")
     other.place.mkdir()
-    from oracles.shop_commands import run
-
     ok(run("init", other.folder, "--tenant", "other"))
     assert "belongs to tenant 'shop'" in ok(other.run("keys", "restore", backup, *KEK), 2).said

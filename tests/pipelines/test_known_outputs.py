@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,26 @@ def test_a_run_that_was_killed_is_settled_by_what_lies_at_its_place(project: Pro
         outputs.note(output(made.place, made.run, published=False))
         outputs.note(output(made.place, "r9", published=False))  # killed before
     assert [(each.run, each.published) for each in known(project)] == [(made.run, True)]
+
+
+def test_a_run_that_is_interrupted_after_it_has_published_stays_known(project: Project, shop: Shop) -> None:
+    assert shop.protect("--replace").code == 0
+    (made,) = known(project)
+    with closing(open_known_outputs(project)) as outputs:
+        outputs.forget(made.place)
+    with pytest.raises(KeyboardInterrupt), noted_run(project, output(made.place, made.run, published=False)):
+        raise KeyboardInterrupt
+    assert [(each.run, each.published) for each in known(project)] == [(made.run, True)]
+
+
+def test_an_output_may_have_tokens_of_two_versions_while_they_are_moved(project: Project, tmp_path: Path) -> None:
+    place = str(tmp_path / "out")
+    with closing(open_known_outputs(project)) as outputs:
+        moving = frozenset({("card", 1), ("card", 2)})
+        outputs.note(replace(output(place, card=1), also=moving))
+        assert [each.needs for each in outputs.all()] == [moving]
+        outputs.note(output(place, card=2))
+        assert [each.needs for each in outputs.all()] == [{("card", 2)}]
 
 
 def test_protect_notes_the_domains_that_its_tokens_are_of(project: Project, shop: Shop) -> None:

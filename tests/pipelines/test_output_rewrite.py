@@ -70,6 +70,9 @@ class Without:
             }
         )
 
+    def outdated(self, manifest: Manifest) -> bool:
+        return False
+
     def before_shown(self) -> None:
         self.steps.append("before_shown")
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from consentry.pipelines import output_rewrite
+from consentry.pipelines import retokenize as retokenize_module
 from consentry.pipelines.retokenize import retokenize_output
 from consentry.schemas.errors import ConfigError, RunError
 from consentry.schemas.project import read_project
@@ -242,6 +243,68 @@ def test_a_vault_that_fails_in_the_middle_leaves_the_output_and_goes_on_next_tim
     monkeypatch.setattr(vault_module.Vault, "_copied", real)
     ok(shop.run("retokenize", shop.out))
     assert shown(shop, 0, 1, 2) == list(CARDS[:3])
+
+
+def test_an_output_whose_move_was_cut_off_before_its_note_is_not_forgotten(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tokens are of the new version, and the list says both; a later rotation must not drop either."""
+    other = shop.place / "other"
+    ok(shop.protect("--at", AT, out=other))
+    rotated(shop)
+
+    def cut_off(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(retokenize_module, "known_output", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        retokenize_output(read_project(shop.config), str(shop.out))
+    monkeypatch.undo()
+    rotated(shop)
+    ok(shop.run("retokenize", other))
+    assert shown(shop, 0, 1, 2) == list(CARDS[:3])
+    assert "still needed" in ok(shop.run("keys", "destroy", "2", "--yes"), 2).said
+    ok(shop.run("retokenize", shop.out))
+    assert shown(shop, 0, 1, 2) == list(CARDS[:3])
+    for version in ("1", "2"):
+        ok(shop.run("keys", "destroy", version, "--yes"))
+
+
+def test_a_run_that_begins_while_entries_are_dropped_keeps_its_own(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, other = read_project(shop.config), shop.place / "other"
+    rotated(shop)
+    real = vault_module.Vault.copy_version
+
+    def with_a_run_meanwhile(vault: Any, domain: str, old: int, new: int, move: Any) -> int:
+        copied = real(vault, domain, old, new, move)
+        if not other.exists():
+            monkeypatch.setattr(vault_module.Vault, "copy_version", real)
+            ok(shop.protect("--at", AT, out=other))  # of version 2, while entries move back to 1
+        return copied
+
+    ok(shop.run("retokenize", shop.out, "--keep-entries"))
+    monkeypatch.setattr(vault_module.Vault, "copy_version", with_a_run_meanwhile)
+    retokenize_output(project, str(shop.out), version=1)
+    assert other.exists()
+    token = shop.card_token(0, other)
+    assert shop.detokenize("card", token, subject=SUBJECTS[0]).json()[0]["value"] == CARDS[0]
+    assert shown(shop, 0) == [CARDS[0]]
+
+
+def test_an_output_without_a_single_token_leaves_its_version_too(shop: Shop) -> None:
+    policy = shop.folder / "policy.yaml"
+    text = policy.read_text()
+    for field in ("customer.id: customer_id", "customer.email: email", "payment.card.number: card"):
+        assert field in text
+        text = text.replace(field, field.partition(":")[0] + ": drop")
+    policy.write_text(text)
+    write_lines(shop.orders, [order(number) for number in range(6)])
+    ok(shop.protect("--at", AT, "--replace"))
+    rotated(shop)
+    ok(shop.run("retokenize", shop.out))
+    ok(shop.run("verify", shop.out))
+    ok(shop.run("keys", "destroy", "1", "--yes"))
+    ok(shop.run("dead-letters", "replay", shop.out))
 
 
 @pytest.mark.slow

@@ -71,6 +71,8 @@ def _copy_vault(source: VaultTable, target: VaultTable) -> Copied:
             times = target.event_times([key for key, _, _ in entries])
             new = [entry for entry, time in zip(entries, times, strict=True) if time is None]
             with target.adding():
+                if target.applied() != applied:  # somebody works with it: what it has judged since must not come back
+                    raise _in_use("vault")
                 copied += target.insert(new)[0]
                 target.refresh([(key, at) for (key, at, _), time in zip(entries, times, strict=True) if time])
         return _same("vault", _digest(map(_vault_rows, source.stored())), _vault_digest(target), copied)

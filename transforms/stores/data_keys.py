@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from .open_tables import open_data_key_table
 __all__ = ["DataKeyTable", "DataKeys", "Rewrapped", "open_data_keys"]
 
 PORTION = 10_000
+OPENED_TO_TRY = 1_000
 
 
 class DataKeyTable(Protocol):
@@ -248,6 +250,17 @@ class DataKeys:
                 unopened[wrapping_version(stored[row][0])] += 1
         wrapped = self._keys.wrap_many(list(opened.values()), [stored[row][1] for row in opened])
         return dict(zip(opened, wrapped, strict=True))
+
+    def opens_some(self) -> bool:
+        """Returns whether one of the stored keys of usable versions opens, or there is none to try."""
+        tried = False
+        for reference, wrapped in self._table.wrapped_subjects(b"", OPENED_TO_TRY):
+            if wrapping_version(wrapped) in self._keys.versions:
+                tried = True
+                with suppress(IntegrityError):
+                    self._keys.unwrap(wrapped, self._bound(reference))
+                    return True
+        return not tried
 
     def _made(self, refs: Sequence[bytes]) -> dict[bytes, bytes]:
         """Adds a key for each subject, and returns the keys that now hold."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["PostgresDataKeyTable"]
 
 CHUNK = 20_000
+DAY_KEYS = "day_keys"
 AFTER = f"SELECT subject, wrapped FROM subject_keys WHERE subject > %s ORDER BY subject LIMIT {CHUNK}"  # noqa: S608
 WANTED = "FROM unnest(%b::bytea[]) AS wanted (subject) JOIN subject_keys USING (subject)"
 FIND = f"SELECT subject, wrapped {WANTED}"
@@ -107,7 +108,7 @@ class PostgresDataKeyTable:
         """Removes for good the keys that expire at or before an instant, and returns how many."""
         removed = self._do("DELETE FROM day_keys WHERE expires_at <= %s", upto)
         # Even where nothing was: another program may have been held up by a reader after it removed some.
-        self._forget("day_keys")
+        self._forget(DAY_KEYS)
         return removed
 
     def stored(self) -> Iterator[list[tuple[bytes, bytes | None]]]:
@@ -162,7 +163,10 @@ class PostgresDataKeyTable:
         """Leaves nothing of removed keys in the files of a table; fails where a reader is in the way for too long."""
 
         def forget(connection: Connection) -> None:
-            connection.execute("SELECT forget_destroyed(%s::regclass)", (place,))
+            if place == DAY_KEYS:
+                connection.execute("SELECT forget_days()")
+            else:
+                connection.execute("SELECT forget_destroyed(%s::regclass)", (place,))
 
         self._database.run(forget)
 

@@ -28,6 +28,7 @@ TRIES = 4
 SESSION = """
 SET search_path = {schema}, pg_temp;
 SET client_min_messages = warning;
+SET default_transaction_isolation = 'read committed';
 SET lock_timeout = '{patience}ms';
 SET idle_in_transaction_session_timeout = '15min';
 SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;

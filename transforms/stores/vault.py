@@ -394,14 +394,34 @@ class Vault:
                 added += self._copied(entries, new, move)
                 after = entries[-1].token, entries[-1].subject_ref
 
-    def drop_version(self, domain: str, key_version: int) -> int:
-        """Removes the entries of a domain and key version, and returns how many."""
+    def replace_version(
+        self, domain: str, old: int, new: int, move: TokenMove, *, is_needed: Callable[[], bool]
+    ) -> tuple[int, int]:
+        """Copies the entries of one key version to another, as ``copy_version`` does, and then removes the old ones.
+
+        Args:
+            domain: Token domain.
+            old: Key version of the entries.
+            new: Key version of their copies.
+            move: From ``old`` to ``new``.
+            is_needed: Asked in the transaction that removes, in which nobody adds: whether they must stay after all.
+
+        Returns:
+            How many entries were added, and how many were removed.
+
+        Raises:
+            IntegrityError: As ``copy_version``.
+            StoreError: The vault cannot be used.
+        """
+        added, removed = self.copy_version(domain, old, new, move), 0
         with self._lock, self._table.writing():
-            removed = self._table.delete_version(domain, key_version)
-            self._note_purge(removed)
+            if not is_needed():
+                added += self.copy_version(domain, old, new, move)  # what was written since
+                removed = self._table.delete_version(domain, old)
+                self._note_purge(removed)
         if removed:
             self._table.forget_deleted()
-        return removed
+        return added, removed
 
     def forget_removed(self) -> bool:
         """Leaves nothing in the files of the values that were removed, by whomever.

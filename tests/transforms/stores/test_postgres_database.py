@@ -617,7 +617,8 @@ STATEMENTS = {
     "ALTER TABLE consentry_ledger_shop.entries DISABLE TRIGGER USER": (),
     "DROP TABLE consentry_vault_shop.entries": (),
     "CREATE TABLE consentry_vault_shop.mine (n integer)": (),
-    "SELECT consentry_data_keys_shop.forget_destroyed('consentry_data_keys_shop.day_keys')": ("writer", "eraser"),
+    "SELECT consentry_data_keys_shop.forget_days()": ("writer", "eraser"),
+    "SELECT consentry_data_keys_shop.forget_destroyed('consentry_data_keys_shop.subject_keys_0')": ("eraser",),
 }
 
 
@@ -647,6 +648,31 @@ def test_nobody_brings_a_destroyed_key_back_or_rewrites_another_table(
                 connection.execute(statement.encode())
         with pytest.raises(psycopg.errors.RaiseException, match="no table of keys"):
             connection.execute("SELECT consentry_data_keys_shop.forget_destroyed('consentry_vault_shop.entries_0')")
+
+
+@pytest.mark.parametrize("call", ["forget_days()", "forget_destroyed('consentry_data_keys_shop.subject_keys_0')"])
+def test_tables_are_not_rewritten_by_a_snapshot_from_before(
+    office: Office, postgres: Postgres, database: str, call: str
+) -> None:
+    """It would bring back the keys that somebody destroyed since."""
+    office.data_keys.destroy([office.place.reference("ana")])
+    with postgres.connect(database) as connection:
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        with pytest.raises(psycopg.errors.RaiseException, match="only in a transaction that reads what is committed"):
+            connection.execute(f"SELECT consentry_data_keys_shop.{call}".encode())
+
+
+def test_a_database_that_reads_old_snapshots_by_default_changes_nothing(
+    office: Office, postgres: Postgres, database: str
+) -> None:
+    with postgres.connect() as connection:
+        asked = f"ALTER DATABASE {database} SET default_transaction_isolation = 'repeatable read'"
+        connection.execute(asked.encode())
+    references = [office.place.reference(name) for name in ("ana", "bob")]
+    keys = office.place.data_keys()
+    keys.keys_for(references, create=True)
+    keys.destroy(references[:1])
+    assert list(office.place.data_keys().keys_for(references, create=True)) == references[1:]
 
 
 def test_an_administrator_without_all_power_can_make_everything(postgres: Postgres, database: str) -> None:

@@ -29,29 +29,42 @@ CREATE TRIGGER keys_stay_destroyed BEFORE UPDATE ON subject_keys FOR EACH ROW
     WHEN (OLD.wrapped IS NULL AND NEW.wrapped IS NOT NULL) EXECUTE FUNCTION stay_destroyed();
 CREATE TRIGGER subjects_remain BEFORE DELETE ON subject_keys FOR EACH ROW EXECUTE FUNCTION stay_destroyed();
 
--- Puts the rows that are left of a table, or of a partition, into a new file, and lets the old one go, in which keys
+-- Put the rows that are left of a table, or of a partition, into a new file, and let the old one go, in which keys
 -- stand that were destroyed: neither an UPDATE nor VACUUM overwrites them. Called in a transaction of its own, after
--- that in which they were destroyed. Who reads the table meanwhile waits.
-CREATE FUNCTION forget_destroyed(place regclass) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = {schema}, pg_temp AS $$
+-- that in which they were destroyed. Who reads the table meanwhile waits. Rows are read after the table is locked, by a
+-- snapshot of that instant; one from before would bring destroyed keys back.
+CREATE FUNCTION check_fresh_snapshots() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'only in a transaction that reads what is committed';
+    END IF;
+END $$;
+CREATE FUNCTION forget_days() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
 DECLARE
-    subjects bytea[];
     days text[];
     expiries bigint[];
     keys bytea[];
 BEGIN
-    IF place = 'day_keys'::regclass THEN
-        LOCK TABLE day_keys IN ACCESS EXCLUSIVE MODE;
-        SELECT array_agg(day), array_agg(expires_at), array_agg(wrapped) INTO days, expiries, keys FROM day_keys;
-        TRUNCATE day_keys;
-        INSERT INTO day_keys SELECT * FROM unnest(days, expiries, keys);
-    ELSIF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = place AND inhparent = 'subject_keys'::regclass) THEN
-        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', place);
-        EXECUTE format('SELECT array_agg(subject), array_agg(wrapped) FROM %s', place) INTO subjects, keys;
-        EXECUTE format('TRUNCATE %s', place);
-        EXECUTE format('INSERT INTO %s SELECT * FROM unnest($1, $2)', place) USING subjects, keys;
-    ELSE
+    PERFORM check_fresh_snapshots();
+    LOCK TABLE day_keys IN ACCESS EXCLUSIVE MODE;
+    SELECT array_agg(day), array_agg(expires_at), array_agg(wrapped) INTO days, expiries, keys FROM day_keys;
+    TRUNCATE day_keys;
+    INSERT INTO day_keys SELECT * FROM unnest(days, expiries, keys);
+END $$;
+CREATE FUNCTION forget_destroyed(place regclass) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = {schema}, pg_temp AS $$
+DECLARE
+    subjects bytea[];
+    keys bytea[];
+BEGIN
+    PERFORM check_fresh_snapshots();
+    IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = place AND inhparent = 'subject_keys'::regclass) THEN
         RAISE EXCEPTION 'no table of keys';
     END IF;
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', place);
+    EXECUTE format('SELECT array_agg(subject), array_agg(wrapped) FROM %s', place) INTO subjects, keys;
+    EXECUTE format('TRUNCATE %s', place);
+    EXECUTE format('INSERT INTO %s SELECT * FROM unnest($1, $2)', place) USING subjects, keys;
 END $$;
+REVOKE ALL ON FUNCTION forget_days() FROM PUBLIC;
 REVOKE ALL ON FUNCTION forget_destroyed(regclass) FROM PUBLIC;
