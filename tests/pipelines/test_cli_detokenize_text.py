@@ -12,7 +12,7 @@ from consentry.pipelines.desk import open_desk
 from consentry.schemas.project import read_project
 from consentry.transforms.access.texts import detokenize_texts
 from consentry.transforms.stores.access_log import open_access_log
-from oracles.shop_commands import CARDS, PROGRAM, Done, MadeShop, Shop, run
+from oracles.shop_commands import CARDS, PROGRAM, Done, Shop, run
 
 SUPPORT = {"purpose": "support", "role": "support_agent", "actor": "ana"}
 FRAUD = {"purpose": "fraud_review", "role": "fraud_analyst", "actor": "finn"}
@@ -179,7 +179,7 @@ def test_nothing_to_read_is_nothing_to_print(shop: Shop) -> None:
     assert restore(shop, "-").json() == []
 
 
-def test_it_never_loads_beam(made_shop: MadeShop) -> None:
+def test_it_never_loads_beam(shop: Shop) -> None:
     code = (
         "import sys; from consentry.pipelines.cli import main\n"
         "try: main()\nexcept SystemExit: pass\n"
@@ -187,7 +187,6 @@ def test_it_never_loads_beam(made_shop: MadeShop) -> None:
     )
     command = ["-c", code, "detokenize", "--text", "[card:1:4000]", *flags(FRAUD)]
     python = PROGRAM.with_name("python")
-    shop = made_shop.shop
     done = subprocess.run(
         [python, *command, "--config", shop.config], capture_output=True, env={**os.environ}, cwd=shop.place
     )
