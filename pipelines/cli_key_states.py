@@ -65,8 +65,10 @@ def destroy(
     Refuses while the vault, a data key or a known output still needs it, and
     says which.
     """
-    from ..transforms.crypto.keyring import KeyState
+    from ..transforms.crypto.keyring import KeySet, KeyState
+    from .key_states import checked_change
 
+    checked_change(open_project(context, config), KeySet(key_set.value), version, KeyState.DESTROYED)
     if not yes and not _confirmed(f"Destroy version {version} of the key set {key_set.value} for good?"):
         raise ConfigError("destroy: was not confirmed, so nothing was done; answer y, or add --yes")
     _change(context, config, key_set, version, KeyState.DESTROYED, json=json)

@@ -49,11 +49,13 @@ def create(
     value. `consentry init` has done all this for a new folder; use this command
     for a configuration of your own, as one with a passphrase or Cloud KMS.
     """
-    from .desk import create_keys, create_stores
+    from .desk import check_no_keys_stored, create_keys, create_stores
     from .kek_lines import kek_change, kek_of_options
 
     project = open_project(context, config)
     change = kek_change(config_path(context, config), project, kek_of_options(kek or (), project))
+    if not project.keyring.exists():
+        check_no_keys_stored(project)
     vault_keys = create_keys(change.project, now=now_us())
     change.write()
     create_stores(project, vault_keys)

@@ -13,7 +13,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from ..schemas.errors import StoreMissingError
+from ..schemas.errors import KeyringError, StoreMissingError
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
 from ..transforms.access.detokenize import Desk, distribution_rules, oldest_kept
@@ -24,6 +24,7 @@ from ..transforms.crypto.subject_references import subject_references
 from ..transforms.stores.access_log import open_access_log
 from ..transforms.stores.consent_ledger import ConsentLedger, open_ledger
 from ..transforms.stores.data_keys import DataKeys, open_data_keys
+from ..transforms.stores.open_tables import open_data_key_table
 from ..transforms.stores.vault import Vault, open_vault
 from ..transforms.values.masking import masked
 from ..transforms.values.token_spelling import canonical_tokens
@@ -33,6 +34,7 @@ from .keyring_files import create_keys, open_keyring, open_vault_keys, rotate_ke
 __all__ = [
     "STORES",
     "Stores",
+    "check_no_keys_stored",
     "check_stores",
     "create_keys",
     "create_stores",
@@ -111,6 +113,28 @@ def check_stores(project: Project, names: Iterable[str] = STORES) -> None:
     ]
     if missing:
         raise StoreMissingError("\n".join(missing))
+
+
+def check_no_keys_stored(project: Project) -> None:
+    """Refuses a new keyring where data keys of another are stored: they, and all that they seal, could not be read.
+
+    Raises:
+        KeyringError: There are some.
+        StoreError: The store cannot be read.
+    """
+    if project.data_keys.startswith("sqlite:") and not Path(project.data_keys.partition(":")[2]).exists():
+        return
+    try:
+        with closing(open_data_key_table(project.data_keys)) as table:
+            stored = sum(table.headers().values())
+    except StoreMissingError:
+        return
+    if stored:
+        raise KeyringError(
+            f"{project.keyring}: the store of data keys holds {stored} that another keyring wraps, and with a new one "
+            "nothing of them could be read; bring the keyring back with `consentry keys restore`, or name new stores",
+            reason="keyring_lost",
+        )
 
 
 def create_stores(project: Project, vault_keys: VaultKeys | None = None) -> None:

@@ -140,15 +140,27 @@ class _Local:
     def listed(self, folder: str) -> Mapping[str, int]:
         found: dict[str, int] = {}
         seen: set[str] = set()
-        for place, folders, names in os.walk(folder, followlinks=True):
+        for place, folders, names in os.walk(folder, onerror=_refused, followlinks=True):
             # A link back up would lead round for ever.
             folders[:] = [name for name in folders if os.path.realpath(Path(place, name)) not in seen]
             seen.update(os.path.realpath(Path(place, name)) for name in folders)
             for name in names:
                 path = Path(place, name)
-                if path.is_file():
-                    found[os.path.relpath(path, folder)] = path.stat().st_size
+                try:
+                    if path.is_file():
+                        found[os.path.relpath(path, folder)] = path.stat().st_size
+                except OSError as error:
+                    _refused(error)
         return dict(sorted(found.items()))
+
+
+def _refused(error: OSError) -> None:
+    """Refuses a folder of which a part cannot be read: its records would be missing without a word."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return  # a name that is no folder, or what vanished meanwhile
+    raise InputError(
+        f"{error.filename}: cannot be read ({error.strerror}); make it readable, or name the files to read"
+    ) from None
 
 
 class _Remote:

@@ -74,14 +74,15 @@ def _restore(project: Project, source: Path, kek: Kek, *, now: int, accept_loss:
     _check_opens(keyring, kek)
     keyring = _with_ends(_checked_present(project, keyring), keyring, kek)
     _check_trusted(project, keyring, source)
-    create_missing_key_files(project, [kek_uri(project, key_set) for key_set in KeySet])
-    for key_set in KeySet:
-        keyring = keyring.rewrap(key_set, kek, open_project_kek(project, key_set))
-    lost = _lost(project, keyring, source)
+    lost = _lost(project, keyring, kek, source)
     if any(lost.values()):
         if not accept_loss:
             raise _too_old(source, lost)
-        keyring = _without_lost_numbers(project, keyring, lost, now)
+        keyring = _without_lost_numbers(keyring, kek, lost, now)
+    # Only now: a refusal leaves nothing behind, not even a key file.
+    create_missing_key_files(project, [kek_uri(project, key_set) for key_set in KeySet])
+    for key_set in KeySet:
+        keyring = keyring.rewrap(key_set, kek, open_project_kek(project, key_set))
     keyring.save(project.keyring, overwrite=True)
     if not project.trust.exists():
         write_trust(project.trust, keyring)
@@ -131,14 +132,14 @@ def _check_trusted(project: Project, backup: Keyring, source: Path) -> None:
         )
 
 
-def _lost(project: Project, keyring: Keyring, source: Path) -> dict[KeySet, set[int]]:
+def _lost(project: Project, keyring: Keyring, kek: Kek, source: Path) -> dict[KeySet, set[int]]:
     """Returns the versions that vault, outputs and data keys are of and that a keyring does not know.
 
     Raises:
         KeyringError: No data key opens: it is the keyring of another project.
     """
     known = {key_set: {each.version for each in keyring.sets[key_set].versions} for key_set in KeySet}
-    vault_keys = keyring.unlock_vault(open_project_kek(project, KeySet.VAULT))
+    vault_keys = keyring.unlock_vault(kek)
     with open_stores(project, vault_keys) as stores, closing(open_known_outputs(project)) as outputs:
         used = {version for _, version in stores.vault.counts()}
         used |= {version for output in outputs.all() for _, version in output.needs}
@@ -160,10 +161,9 @@ def _too_old(source: Path, lost: Mapping[KeySet, set[int]]) -> KeyringError:
     )
 
 
-def _without_lost_numbers(project: Project, keyring: Keyring, lost: Mapping[KeySet, set[int]], now: int) -> Keyring:
+def _without_lost_numbers(keyring: Keyring, kek: Kek, lost: Mapping[KeySet, set[int]], now: int) -> Keyring:
     """Returns a keyring in which the numbers of lost versions are destroyed ones, so that no new key ever has them."""
     for key_set, versions in lost.items():
-        kek = open_project_kek(project, key_set)
         while versions and keyring.sets[key_set].versions[-1].version <= max(versions):
             keyring = keyring.rotate(key_set, kek, now)
         for version in sorted(versions):

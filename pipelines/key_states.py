@@ -12,13 +12,13 @@ from contextlib import closing
 
 from ..schemas.errors import KeyringError, OutputError
 from ..schemas.project import Project
-from ..transforms.crypto.keyring import KeySet, KeyState
+from ..transforms.crypto.keyring import Keyring, KeySet, KeyState
 from .desk import open_stores
 from .keyring_files import alone_with_keyring, open_keyring, open_project_kek
 from .known_outputs import KnownOutput, open_known_outputs
 from .streams.output import is_stream_output, open_stream_output
 
-__all__ = ["change_key_state", "needs_of_version"]
+__all__ = ["change_key_state", "checked_change", "needs_of_version"]
 
 SHOWN = 10
 NEXT_STEP = {
@@ -42,12 +42,14 @@ def change_key_state(project: Project, key_set: KeySet, version: int, state: Key
         KekError: The KEK does not open the set.
         StoreError: A store cannot be asked.
     """
-    kek = open_project_kek(project, key_set)
     with alone_with_keyring(project):
-        changed = open_keyring(project).change_state(key_set, version, state, kek)
-        needs = [] if state is KeyState.ACTIVE else list(needs_of_version(project, key_set, version))
-        if not needs:
-            changed.save(project.keyring, overwrite=True)
+        checked_change(project, key_set, version, state).save(project.keyring, overwrite=True)
+
+
+def checked_change(project: Project, key_set: KeySet, version: int, state: KeyState) -> Keyring:
+    """Returns the keyring as ``change_key_state`` would write it; arguments and errors as there."""
+    changed = open_keyring(project).change_state(key_set, version, state, open_project_kek(project, key_set))
+    needs = [] if state is KeyState.ACTIVE else list(needs_of_version(project, key_set, version))
     if needs:
         raise KeyringError(
             f"keyring: {key_set} version {version} is still needed, so it was not {state}:\n"
@@ -56,6 +58,7 @@ def change_key_state(project: Project, key_set: KeySet, version: int, state: Key
             + f"\n{NEXT_STEP[key_set]}",
             reason="version_needed",
         )
+    return changed
 
 
 def needs_of_version(project: Project, key_set: KeySet, version: int) -> Iterator[str]:

@@ -218,7 +218,7 @@ def _rewritten_file(
     try:
         for place, batch in enumerate(_batches(parquet)):
             changed = rewriting.rewrite(batch)
-            if writer is None and changed is not batch:
+            if writer is None and changed is not batch and not changed.equals(batch):
                 writer = target.writer(schema)
                 for before in _first(parquet, place):
                     writer.write(before)

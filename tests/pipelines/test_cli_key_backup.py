@@ -123,3 +123,14 @@ def test_a_backup_of_another_tenant_is_refused(shop: Shop, backup: Path, tmp_pat
     other.place.mkdir()
     ok(run("init", other.folder, "--tenant", "other"))
     assert "belongs to tenant 'shop'" in ok(other.run("keys", "restore", backup, *KEK), 2).said
+
+
+def test_a_refusal_leaves_no_key_file_and_no_new_keyring_is_made_beside_full_stores(shop: Shop, backup: Path) -> None:
+    ok(shop.run("keys", "rotate"))
+    ok(shop.protect("--at", AT, "--replace"))
+    for lost in ("keyring.json", "kek.key", "proof.pub"):
+        (shop.folder / lost).unlink()
+    before = sorted(path.name for path in shop.folder.iterdir())
+    assert "is older than the stores" in ok(shop.run("keys", "restore", backup, *KEK), 2).said
+    assert "bring the keyring back with `consentry keys restore`" in ok(shop.run("keys", "create"), 2).said
+    assert sorted(path.name for path in shop.folder.iterdir()) == before

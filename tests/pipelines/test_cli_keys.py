@@ -142,7 +142,7 @@ def test_a_rotated_proof_key_says_what_auditors_need(shop: Shop) -> None:
     ("change", "command", "says"),
     [
         ("rm keyring.json", "status", "keyring cannot be read (No such file or directory)"),
-        ("rm keyring.json", "public", "make one with `consentry keys create`"),
+        ("rm keyring.json", "public", "bring it back with `consentry keys restore`"),
         ("rm keyring.json", "rotate", "keyring cannot be read"),
         ("rm kek.key", "rotate", "key file cannot be read"),
         ("chmod kek.key", "rotate", "others may read this key file; run `chmod 600"),

@@ -197,3 +197,16 @@ def test_a_link_that_leads_back_up_ends(tmp_path: Path) -> None:
     (tmp_path / "in" / "a.csv").write_text("id\n1\n")
     (tmp_path / "in" / "deep" / "up").symlink_to(tmp_path / "in", target_is_directory=True)
     assert len(plan_sources([str(tmp_path / "in")]).files) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_of_which_a_part_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for name in ("a.jsonl", "sub/b.jsonl"):
+        (tmp_path / "in" / name).write_text('{"n": 1}\n')
+    (tmp_path / "in" / "sub").chmod(0)
+    try:
+        with pytest.raises(InputError, match="sub: cannot be read"):
+            plan_sources([str(tmp_path / "in")])
+    finally:
+        (tmp_path / "in" / "sub").chmod(0o700)

@@ -129,7 +129,8 @@ class Keyring:
                 data = file.read(LARGEST_FILE + 1)
         except OSError as error:
             raise KeyringError(
-                f"{path}: keyring cannot be read ({error.strerror}); make one with `consentry keys create`"
+                f"{path}: keyring cannot be read ({error.strerror}); bring it back with `consentry keys restore`, or "
+                "make one for a new project with `consentry keys create`"
             ) from None
         damaged = KeyringError(
             f"{path}: this keyring is damaged or was edited; restore it from a backup", reason="keyring_damaged"

@@ -170,7 +170,8 @@ def erasures_exist(uri: str) -> bool:
     Raises:
         ConfigError: The URI names no store of this version.
     """
-    return sqlite_path(uri, store=STORE).exists()
+    path = sqlite_path(uri, store=STORE)
+    return path.exists() and path.stat().st_size > 0  # an empty file is what a look at it by other programs leaves
 
 
 def open_erasures(uri: str, *, create: bool = False) -> ErasureJournal:
