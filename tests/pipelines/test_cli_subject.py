@@ -47,7 +47,7 @@ def test_an_export_is_readable_and_can_go_to_a_file_of_its_owner(shop: Shop) -> 
     assert done.code == 0 and CARDS[1] not in done.out + done.err
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and CARDS[1] in path.read_text()
     refused = shop.run("subject", "export", "--subject", PERSON, "--actor", "ana", "--out", path)
-    assert refused.code == 2 and "cannot be written" in refused.said
+    assert refused.code == 2 and "is not overwritten" in refused.said
 
 
 def test_an_export_needs_who_asks_and_a_log_that_can_be_written(shop: Shop) -> None:
