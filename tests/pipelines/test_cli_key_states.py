@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+from consentry.pipelines.known_outputs import KnownOutput, note_output
+from consentry.schemas.project import read_project
 from oracles.shop_commands import AT, CARDS, PROGRAM, SUBJECTS, Done, Shop
 
 
@@ -66,6 +68,21 @@ def test_a_vault_version_stays_while_it_wraps_data_keys(shop: Shop) -> None:
     ok(shop.run("keys", "destroy", "1", "vault", "--yes"))
     assert shop.detokenize("card", shop.card_token(0), subject=SUBJECTS[0]).json()[0]["value"] == CARDS[0]
     ok(shop.protect("--at", AT, "--replace"))
+
+
+def test_a_vault_version_stays_while_a_run_may_still_wrap_keys_under_it(shop: Shop) -> None:
+    ok(shop.run("keys", "rotate", "vault"))
+    ok(shop.run("vault", "rewrap"))
+    hidden = shop.place / ".new.consentry-r9"
+    hidden.mkdir()
+    running = KnownOutput(
+        place=str(shop.place / "new"), run="r9", dataset="orders", published=False, versions={"card": 2}, noted_at=0
+    )
+    note_output(read_project(shop.config), running)
+    said = ok(shop.run("keys", "destroy", "1", "vault", "--yes"), 2).said
+    assert f"a run that is at work on {running.place} (orders) may still make data keys under it" in said
+    hidden.rmdir()
+    ok(shop.run("keys", "destroy", "1", "vault", "--yes"))
 
 
 def test_an_old_proof_version_is_needed_by_nothing_and_its_signatures_still_verify(shop: Shop) -> None:
