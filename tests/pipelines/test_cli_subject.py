@@ -174,3 +174,10 @@ def test_without_outputs_nothing_loads_beam(shop: Shop, command: list[str]) -> N
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_redacting_what_is_permitted_leaves_every_byte_of_the_output(shop: Shop) -> None:
+    before = {path: path.read_bytes() for path in shop.out.rglob("*") if path.is_file()}
+    done = shop.run("redact", shop.out)
+    assert done.code == 0 and "nothing changed" in done.said
+    assert {path: path.read_bytes() for path in shop.out.rglob("*") if path.is_file()} == before

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from consentry.pipelines import subject_erasure
 from consentry.pipelines.desk import create_stores, open_desk, open_stores
 from consentry.pipelines.erasure_certificate import verified_certificate
 from consentry.pipelines.held_values import show_held
+from consentry.pipelines.keyring_files import alone_with_keyring
 from consentry.pipelines.known_outputs import note_output
 from consentry.pipelines.letters import open_letter_output, open_stored, stored_letters
 from consentry.pipelines.output_versions import known_from_output
@@ -283,10 +285,19 @@ def test_what_a_legal_obligation_holds_back_is_shown_for_it_alone_and_logged(sho
 def test_what_is_held_back_ends_in_time(shop: RedactedShop) -> None:
     certificate = erase(shop, hold_until=NOW + 10 * DAY)
     assert certificate.held_back[0].until == format_instant(NOW + 10 * DAY)
+    asked = {"purpose": "fraud_review", "role": "fraud_analyst", "actor": "finn"}
+    assert len(show_held(shop.project, certificate.case, **asked, clock=lambda: NOW + 9 * DAY)) == 1
+    assert show_held(shop.project, certificate.case, **asked, clock=lambda: NOW + 10 * DAY) == [], "swept or not"
     with open_stores(shop.project) as stores:
         stores.data_keys.sweep(NOW + 11 * DAY)
-    asked = {"purpose": "fraud_review", "role": "fraud_analyst", "actor": "finn"}
-    assert show_held(shop.project, certificate.case, **asked, clock=lambda: NOW + 11 * DAY) == []
+    assert show_held(shop.project, certificate.case, **asked, clock=lambda: NOW + 9 * DAY) == []
+
+
+def test_keys_and_checkpoints_do_not_wait_for_an_erasure(shop: RedactedShop) -> None:
+    with subject_erasure._alone(shop.project), pytest.raises(StoreError, match="another erasure is at work"):
+        with alone_with_keyring(shop.project):  # waits for whoever has it, and nobody does
+            pass
+        erase(shop)
 
 
 def test_nothing_is_held_back_where_nothing_shall_be(shop: RedactedShop) -> None:

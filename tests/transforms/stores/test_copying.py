@@ -42,6 +42,26 @@ def places(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Pla
         yield found[0], found[1]
 
 
+def test_a_vault_that_somebody_works_with_during_the_copy_is_refused(
+    places: tuple[Place, Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has judged meanwhile, a withdrawal for one, must not be brought back by the rest of the copy."""
+    source, target = places
+    for module, name in ((sqlite_vault, "SqliteVaultTable"), (postgres_vault, "PostgresVaultTable")):
+        table = getattr(module, name)
+        read = table.event_times
+
+        def followed_meanwhile(self: Any, keys: Any, read: Any = read) -> Any:
+            found = read(self, keys)
+            applied = self.applied()
+            self.set_applied(applied._replace(purges=applied.purges + 1))
+            return found
+
+        monkeypatch.setattr(table, "event_times", followed_meanwhile)
+    with pytest.raises(StoreError):
+        copy_store("vault", source.uri("vault"), target.uri("vault"))
+
+
 def use(place: Place, *subjects: str) -> None:
     """Consents, values, an erasure, a key of a day, accesses."""
     names = subjects or ("ana", "bob", "Zoë", "gone")
