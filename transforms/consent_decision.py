@@ -6,7 +6,7 @@
 # mypy: disable-error-code="name-defined, no-untyped-call, misc"
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,10 +29,12 @@ from .plain_layouts import plain_batch
 from .protection_plan import check_dataset_columns
 from .stage import StageFn, StageOpener
 
-__all__ = ["Decide", "Decided", "Permissions", "decide_batch", "event_times"]
+__all__ = ["Decide", "Decided", "Permissions", "decide_batch", "decisions", "event_times", "with_decisions"]
 
 STAGE = "decide"
 EVENT_TIME_INVALID = "event_time_invalid"
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
 INSTANTS = pa.timestamp("us", "UTC")
 EARLIEST, LATEST = parse_instant("0001-01-01T00:00:00Z"), parse_instant("9999-12-31T23:59:59.999999Z")
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -99,22 +101,52 @@ def decide_batch(
     subject = column_at(batch, dataset.subject)
     refs = pa.nulls(rows, pa.binary(REFERENCE_BYTES)) if subject is None else subject_references(subject, reference_key)
     times, unreadable = event_times(column_at(batch, dataset.event_time), rows)
-    located = snapshot.locate(refs)
-    has_time = numpy_bools(times.is_valid())
-    instants = pc.fill_null(times.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
-    names, columns = [SUBJECT, EVENT_TIME], [refs, times]
-    for purpose in policy.purposes if purposes is None else purposes:
-        permits = snapshot.permits_record(purpose, policy.basis(purpose), located, instants, has_time, now)
-        names.append(permits_column(purpose))
-        columns.append(pa.array(permits, pa.bool_()))
-    fields = [*batch.schema, *(pa.field(name, column.type) for name, column in zip(names, columns, strict=True))]
-    schema = pa.schema(fields, batch.schema.metadata)
-    decided = pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
+    asked = tuple(policy.purposes) if purposes is None else purposes
+    permits = decisions(refs, times, policy, snapshot, now, purposes=asked)
+    decided = with_decisions(batch, refs, times, permits)
     if not unreadable.any():
         return Decided(batch=decided, rejected=None)
     bad = decided.filter(pa.array(unreadable))
     rejected = Rejected(rows=bad, stage=STAGE, reasons=(EVENT_TIME_INVALID,) * bad.num_rows)
     return Decided(batch=decided.filter(pa.array(~unreadable)), rejected=rejected)
+
+
+def decisions(
+    refs: pa.FixedSizeBinaryArray,
+    times: pa.TimestampArray,
+    policy: Policy,
+    snapshot: Permissions,
+    now: int,
+    *,
+    purposes: Sequence[str],
+) -> dict[str, Bools]:
+    """Returns for each purpose which records it permits, at their event times and now.
+
+    Args:
+        refs: Subject references, null where a record names nobody.
+        times: Event times, null where there is none.
+        policy: Says what basis a purpose has.
+        snapshot: The ledger, as of one position.
+        now: Microseconds UTC.
+        purposes: Those to ask for.
+    """
+    located = snapshot.locate(refs)
+    has_time = numpy_bools(times.is_valid())
+    instants = pc.fill_null(times.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    return {
+        purpose: snapshot.permits_record(purpose, policy.basis(purpose), located, instants, has_time, now)
+        for purpose in purposes
+    }
+
+
+def with_decisions(
+    batch: pa.RecordBatch, refs: pa.FixedSizeBinaryArray, times: pa.TimestampArray, permits: Mapping[str, Bools]
+) -> pa.RecordBatch:
+    """Returns a batch with subject references, event times and decisions beside every row."""
+    names = [SUBJECT, EVENT_TIME, *map(permits_column, permits)]
+    columns = [refs, times, *(pa.array(each, pa.bool_()) for each in permits.values())]
+    fields = [*batch.schema, *(pa.field(name, column.type) for name, column in zip(names, columns, strict=True))]
+    return pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=pa.schema(fields, batch.schema.metadata))
 
 
 def _unforged(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -30,7 +30,7 @@ from ..text_blocks import BLOCK_BYTES
 from .sources import Messages
 from .stream_columns import cells_limit, count_paths, grown, plain_columns, stream_batch
 
-__all__ = ["JsonMessages"]
+__all__ = ["JsonMessages", "message_record"]
 
 LONGEST = 64 * 2**20
 """Bytes of a message, as of a line."""
@@ -201,7 +201,7 @@ class _Look:
     def at(self, places: Longs, parser: LineParser) -> None:
         """Looks at the messages at some places, ascending."""
         for place in places.tolist():
-            record = self._load(self._block.values[place] or b"")
+            record = message_record(self._block.values[place])
             if isinstance(record, JsonFault):
                 self._reject(place, record, None)
                 continue
@@ -211,11 +211,6 @@ class _Look:
             else:
                 self.fitting.append(fitted)
                 self.places.append(place)
-
-    def _load(self, value: bytes) -> Record | JsonFault:
-        if len(value) > LONGEST:
-            return JsonFault.TOO_LONG
-        return load_record((_without_breaks(value) or value) if b"\n" in value else value)
 
     def again(
         self, parser: LineParser, unbounded: Callable[[Record], Record | JsonFault] | None
@@ -243,6 +238,14 @@ class _Look:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise SecretError("messages hold raw values and cannot be copied")
+
+
+def message_record(value: bytes | None) -> Record | JsonFault:
+    """Returns the object that a message holds, or what is wrong with it."""
+    value = value or b""
+    if len(value) > LONGEST:
+        return JsonFault.TOO_LONG
+    return load_record((_without_breaks(value) or value) if b"\n" in value else value)
 
 
 def _parsed_as(kind: pa.DataType) -> pa.DataType:

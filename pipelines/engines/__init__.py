@@ -1,0 +1,1 @@
+"""Streams as unbounded Beam graphs, on engines that others operate: plain parts, wired by ``graph``."""

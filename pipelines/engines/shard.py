@@ -1,0 +1,179 @@
+"""One shard of an unbounded stream: takes parcels, remembers what waits, and publishes what is decided.
+
+A plain state machine without Beam: ``Shard.step`` is given the state and what came, and returns the next state. What
+it writes besides, to vault and output, a replay of the same step writes again to the same effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from ...schemas.dead_letter import DEAD_LETTER_SCHEMA
+from ...transforms.consent_join import NOTHING_KNOWN, Joined, JoinLimits, JoinState, Watermark, join_consents
+from ...transforms.stage import SharedStage
+from ...transforms.tally import Tally, merge
+from ..manifest_file import balanced_books
+from ..outcome import READ, Outcome
+from ..publication import DEAD_LETTERS
+from ..sinks import FileWriter
+from ..streams.dated_files import DatedFiles
+from .settlement import Settled, Settlement
+from .shard_output import ShardNote, ShardOutput
+
+__all__ = ["Shard", "ShardLimits", "ShardState", "Stepped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardLimits:
+    """When a shard does what.
+
+    Attributes:
+        join: How long records wait for consents.
+        latency: Microseconds between two publications.
+        most: Records that wait for the next publication; it comes earlier where there are more.
+    """
+
+    join: JoinLimits = field(default_factory=JoinLimits)
+    latency: int = 1_000_000
+    most: int = 50_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardState:
+    """What a shard remembers between two steps; nothing in it is raw.
+
+    Attributes:
+        number: Of its next publication.
+        published_at: When the last one was, microseconds UTC.
+        watermark: Of consents, the newest.
+        columns: Of records, as far as the dataset declares them.
+        records: Sealed, waiting.
+        letters: Sealed dead letters of what could not become a record, to be published with them.
+    """
+
+    number: int = 0
+    published_at: int = 0
+    watermark: Watermark = NOTHING_KNOWN
+    columns: pa.Schema = field(default_factory=lambda: pa.schema([]))
+    records: tuple[pa.RecordBatch, ...] = ()
+    letters: tuple[pa.RecordBatch, ...] = ()
+
+
+class Stepped(NamedTuple):
+    """What a step comes to.
+
+    Attributes:
+        state: For the next one.
+        note: Of what was published; None: nothing was.
+    """
+
+    state: ShardState
+    note: ShardNote | None
+
+
+class Shard:
+    """One shard, in the worker that has it now; used by one thread.
+
+    Args:
+        shared: As it was settled when the stream was launched.
+        number: Of the shard.
+        out: Folder of the output.
+        limits: When it does what.
+        clock: Microseconds UTC.
+    """
+
+    def __init__(
+        self, shared: SharedStage, number: int, out: Path, *, limits: ShardLimits, clock: Callable[[], int]
+    ) -> None:
+        self._shared = shared
+        self._output = ShardOutput(out, number)
+        self._limits = limits
+        self._clock = clock
+        self._settlement: Settlement | None = None
+
+    def step(self, state: ShardState, watermark: Watermark) -> Stepped:
+        """Returns what comes of a watermark: records whose consents it makes known are published.
+
+        Args:
+            state: With all that waits.
+            watermark: As it came.
+
+        Raises:
+            PrivacyError: A store, a key or the disk cannot be used; the step counts for nothing and is done again.
+        """
+        now = self._clock()
+        joined = join_consents(
+            JoinState(watermark=state.watermark, waiting=state.records),
+            None,
+            watermark,
+            now=now,
+            limits=self._limits.join,
+        )
+        after = replace(state, watermark=joined.state.watermark, records=joined.state.waiting)
+        if not joined.decidable and not joined.given_up and not state.letters:
+            return Stepped(after, None)
+        settlement = self._settlement = self._settlement or Settlement(self._shared, state.columns)
+        settled = settlement.settle(joined.decidable, joined.given_up, clock=now)
+        note = self._output.publish(
+            state.number, lambda place, name: self._written(place, name, joined, settled, state.letters, now)
+        )
+        after = replace(
+            after, number=state.number + 1, published_at=now, letters=(), columns=settlement.columns
+        )  # fmt: skip
+        return Stepped(after, note)
+
+    def _written(
+        self, place: str, name: str, joined: Joined, settled: Settled, letters: Sequence[pa.RecordBatch], now: int
+    ) -> ShardNote:
+        """Writes the files of a publication, and returns what it comes to."""
+        config = self._shared.config
+        event_time = config.policy.datasets[config.dataset].event_time
+        rows = DatedFiles(place, run=name, event_time=event_time)
+        refused = FileWriter(place, DEAD_LETTERS, DEAD_LETTER_SCHEMA, run=name)
+        try:
+            for batch in settled.rows:
+                rows.write(batch)
+            for batch in (*settled.letters, *letters):
+                refused.write(batch)
+            receipts = (*rows.finish(), *refused.finish())
+        except BaseException:
+            rows.abandon()
+            refused.abandon()
+            raise
+        watermark = joined.state.watermark
+        outcome = Outcome(merge((settled.tally, _tally_of(letters))), receipts)
+        balanced_books(outcome)
+        return ShardNote(
+            outcome=outcome,
+            offsets=_offsets(joined, letters),
+            now=watermark.instant,
+            ledger_position=watermark.position,
+            published_at=now,
+        )
+
+
+def _tally_of(letters: Sequence[pa.RecordBatch]) -> Tally:
+    """Returns the counts of letters that came as such: each is a record that was read, and refused."""
+    return merge(
+        Tally({READ: 1, ("rejected", stage, reason): 1})
+        for batch in letters
+        for stage, reason in zip(batch["stage"].to_pylist(), batch["reason"].to_pylist(), strict=True)
+    )
+
+
+def _offsets(joined: Joined, letters: Sequence[pa.RecordBatch]) -> dict[str, int]:
+    """Returns the offset behind the last record of each partition."""
+    places = [(each.records["partition"], each.records["offset"]) for each in joined.decidable]
+    places += [(each["partition"], each["offset"]) for each in joined.given_up]
+    places += [(each["source"], each["position"]) for each in letters]
+    behind: dict[str, int] = {}
+    for partitions, offsets in places:
+        for partition, offset in zip(partitions.to_pylist(), offsets.to_pylist(), strict=True):
+            if partition is not None and offset is not None:
+                behind[partition] = max(behind.get(partition, 0), offset + 1)
+    return behind
