@@ -1,0 +1,223 @@
+"""The unbounded graph: ticks drive lanes, lanes feed shards, shards publish. States and offsets are the engine's.
+
+    ticks ─┬─ orders lane 0…n  (offsets in state) ──┐  sealed records, letters
+           │                                        ├──► shard 0…m (sealed records in state) ──► files, vault
+           └─ consents lane    (offsets in state) ──┘  watermarks
+
+No timer and no watermark of Beam is used: a timer that each element moves starves under a live stream, and the sources
+of the engines that run Python do not move their watermarks alike. Watermarks travel as elements instead.
+"""
+
+# mypy: disable-error-code="name-defined, no-untyped-call, misc"
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.coders import BytesCoder
+from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec
+
+from ...transforms.failures import guarded
+from ...transforms.stage import SharedStage
+from ..streams.message_source import MessageTopic
+from ..streams.places import open_topic
+from .lanes import Advanced, ConsentLane, OrderLane
+from .shard import Shard, ShardLimits
+from .shard_memory import ShardMemory
+from .wire import Kind, Parcel, watermark_of
+
+__all__ = ["GraphOptions", "ProtectUnbounded"]
+
+Keyed = tuple[int, bytes]
+
+OFFSETS: Any = beam.DoFn.StateParam(ReadModifyWriteStateSpec("offsets", BytesCoder()))
+HEAD: Any = beam.DoFn.StateParam(ReadModifyWriteStateSpec("head", BytesCoder()))
+WAITING: Any = beam.DoFn.StateParam(BagStateSpec("waiting", BytesCoder()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphOptions:
+    """What a graph is made of; picklable, without secrets.
+
+    Attributes:
+        source: URI of the topic of records.
+        consents: URI of the topic of consent events; None: they come into the ledger by other ways.
+        out: Folder of the output, the same for all workers.
+        lanes: That read records side by side.
+        shards: That decide and write side by side.
+        most: Records that a lane takes at each tick.
+        limits: When a shard does what.
+    """
+
+    source: str
+    consents: str | None
+    out: str
+    lanes: int = 1
+    shards: int = 16
+    most: int = 20_000
+    limits: ShardLimits = field(default_factory=ShardLimits)
+
+
+class ProtectUnbounded(beam.PTransform[Any, Any]):
+    """Protects a topic of records, driven by ticks.
+
+    Args:
+        shared: As it was settled when the stream was launched.
+        options: Of the graph.
+    """
+
+    def __init__(self, shared: SharedStage, options: GraphOptions) -> None:
+        super().__init__()
+        self._shared = shared
+        self._options = options
+
+    def expand(self, input_or_inputs: Any) -> Any:
+        """Takes ticks: elements of any kind, one for each moment at which the topics are looked at."""
+        options, shared = self._options, self._shared
+        ticks = input_or_inputs
+        orders = (
+            ticks
+            | "TickOrders" >> beam.FlatMap(_for_each, options.lanes).with_output_types(Keyed)
+            | "Orders" >> beam.ParDo(_OrdersFn(shared, options)).with_output_types(Keyed)
+        )
+        consents = (
+            ticks
+            | "TickConsents" >> beam.FlatMap(_for_each, 1).with_output_types(Keyed)
+            | "Consents" >> beam.ParDo(_ConsentsFn(shared, options)).with_output_types(Keyed)
+        )
+        joined = (orders, consents) | "Shards" >> beam.Flatten()
+        return joined | "Protect" >> beam.ParDo(_ShardFn(shared, options)).with_output_types(bytes)
+
+
+def _for_each(_: Any, count: int) -> Iterator[Keyed]:
+    """Yields a tick for each lane."""
+    return ((number, b"") for number in range(count))
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+class _LaneFn(beam.DoFn):
+    """A lane whose offsets are in the engine's state."""
+
+    def __init__(self, shared: SharedStage, options: GraphOptions) -> None:
+        super().__init__()
+        self._shared = shared
+        self._options = options
+        self._topic: MessageTopic | None = None
+
+    def _moved(self, advanced: Advanced, before: dict[str, int], offsets: Any) -> Iterator[Keyed]:
+        if advanced.offsets != before:
+            offsets.write(json.dumps(dict(advanced.offsets)).encode())
+        return ((shard, parcel.packed()) for shard, parcel in advanced.parcels)
+
+    def teardown(self) -> None:
+        """Closes the topic."""
+        if self._topic is not None:
+            with suppress(Exception), closing(self._topic):
+                self._topic = None
+
+
+def _read(offsets: Any) -> dict[str, int]:
+    stored = offsets.read()
+    return {} if stored is None else json.loads(stored)
+
+
+def _unreceived(subscription: str) -> Any:
+    raise NotImplementedError(subscription)
+
+
+class _OrdersFn(_LaneFn):
+    @guarded("open")
+    def setup(self) -> None:
+        self._stage = self._shared.open()
+        self._lanes: dict[int, OrderLane] = {}
+
+    @guarded("read")
+    def process(self, element: Keyed, offsets: Any = OFFSETS) -> Iterator[Keyed]:
+        lane, before = self._lane(element[0]), _read(offsets)
+        yield from self._moved(lane.advance(before, self._options.most), before, offsets)
+
+    def _lane(self, number: int) -> OrderLane:
+        options = self._options
+        if self._topic is None:
+            self._topic = open_topic(options.source, option="--from", received=_unreceived, lanes=options.lanes)
+        if number not in self._lanes:
+            self._lanes[number] = OrderLane(
+                self._stage, self._topic, lane=number, lanes=options.lanes, shards=options.shards, clock=_now
+            )
+        return self._lanes[number]
+
+
+class _ConsentsFn(_LaneFn):
+    @guarded("open")
+    def setup(self) -> None:
+        self._stage = self._shared.open()
+        self._lane: ConsentLane | None = None
+
+    @guarded("consent")
+    def process(self, element: Keyed, offsets: Any = OFFSETS) -> Iterator[Keyed]:
+        options, before = self._options, _read(offsets)
+        if self._lane is None:
+            if options.consents is not None:
+                self._topic = open_topic(options.consents, option="--consents", received=_unreceived)
+            self._lane = ConsentLane(self._stage, self._topic, shards=options.shards, clock=_now)
+        yield from self._moved(self._lane.advance(before), before, offsets)
+
+
+class _ShardFn(beam.DoFn):
+    """Shards, each in the engine's state; what waits there is sealed."""
+
+    def __init__(self, shared: SharedStage, options: GraphOptions) -> None:
+        super().__init__()
+        self._shared = shared
+        self._options = options
+
+    @guarded("open")
+    def setup(self) -> None:
+        self._stage = self._shared.open()
+        self._shards: dict[int, Shard] = {}
+
+    @guarded("protect")
+    def process(
+        self,
+        element: Keyed,
+        head: Any = HEAD,
+        waiting: Any = WAITING,
+    ) -> Iterator[bytes]:
+        number, parcel = element[0], Parcel.unpacked(element[1])
+        memory = ShardMemory.read(head.read())
+        if parcel.kind is not Kind.WATERMARK:
+            waiting.add(element[1])
+            head.write(memory.with_waiting(parcel.rows, now=_now()).packed())
+            if not memory.overdue(self._options.limits, now=_now()):
+                return
+            watermark = memory.watermark  # no news of consents for long: what waits is looked at all the same
+        else:
+            watermark = watermark_of(parcel.body)
+            if not memory.due(watermark, self._options.limits):
+                return
+        memory = ShardMemory.read(head.read())
+        stepped = self._shard(number).step(memory.state(waiting.read()), watermark)
+        waiting.clear()
+        after = ShardMemory.of(stepped.state)
+        for left in after.parcels:
+            waiting.add(left)
+        head.write(after.packed())
+        if stepped.note is not None:
+            yield str(number).encode()
+
+    def _shard(self, number: int) -> Shard:
+        if number not in self._shards:
+            options = self._options
+            self._shards[number] = Shard(
+                self._shared, number, Path(options.out), limits=options.limits, clock=_now
+            )  # fmt: skip
+        return self._shards[number]
