@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,8 @@ class GraphOptions:
         source: URI of the topic of records.
         consents: URI of the topic of consent events; None: they come into the ledger by other ways.
         out: Folder of the output, the same for all workers.
+        launch: Id of the launch.
+        starts: By partition of records, where lanes begin of which the engine remembers nothing.
         lanes: That read records side by side.
         shards: That decide and write side by side.
         most: Records that a lane takes at each tick.
@@ -58,6 +60,8 @@ class GraphOptions:
     source: str
     consents: str | None
     out: str
+    launch: str
+    starts: Mapping[str, int] = field(default_factory=dict)
     lanes: int = 1
     shards: int = 16
     most: int = 20_000
@@ -125,9 +129,9 @@ class _LaneFn(beam.DoFn):
                 self._topic = None
 
 
-def _read(offsets: Any) -> dict[str, int]:
+def _read(offsets: Any, starts: Mapping[str, int]) -> dict[str, int]:
     stored = offsets.read()
-    return {} if stored is None else json.loads(stored)
+    return dict(starts) if stored is None else json.loads(stored)
 
 
 def _unreceived(subscription: str) -> Any:
@@ -142,7 +146,7 @@ class _OrdersFn(_LaneFn):
 
     @guarded("read")
     def process(self, element: Keyed, offsets: Any = OFFSETS) -> Iterator[Keyed]:
-        lane, before = self._lane(element[0]), _read(offsets)
+        lane, before = self._lane(element[0]), _read(offsets, self._options.starts)
         yield from self._moved(lane.advance(before, self._options.most), before, offsets)
 
     def _lane(self, number: int) -> OrderLane:
@@ -164,7 +168,7 @@ class _ConsentsFn(_LaneFn):
 
     @guarded("consent")
     def process(self, element: Keyed, offsets: Any = OFFSETS) -> Iterator[Keyed]:
-        options, before = self._options, _read(offsets)
+        options, before = self._options, _read(offsets, {})
         if self._lane is None:
             if options.consents is not None:
                 self._topic = open_topic(options.consents, option="--consents", received=_unreceived)
@@ -218,6 +222,6 @@ class _ShardFn(beam.DoFn):
         if number not in self._shards:
             options = self._options
             self._shards[number] = Shard(
-                self._shared, number, Path(options.out), limits=options.limits, clock=_now
+                self._shared, number, Path(options.out), launch=options.launch, limits=options.limits, clock=_now
             )  # fmt: skip
         return self._shards[number]

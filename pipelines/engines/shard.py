@@ -6,12 +6,13 @@ it writes besides, to vault and output, a replay of the same step writes again t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ...schemas.dead_letter import DEAD_LETTER_SCHEMA
 from ...transforms.consent_join import NOTHING_KNOWN, Joined, JoinLimits, JoinState, Watermark, join_consents
@@ -54,6 +55,8 @@ class ShardState:
         columns: Of records, as far as the dataset declares them.
         records: Sealed, waiting.
         letters: Sealed dead letters of what could not become a record, to be published with them.
+        done: By partition, records before these offsets were published by an earlier launch.
+        done_letters: Likewise, of letters.
     """
 
     number: int = 0
@@ -62,6 +65,13 @@ class ShardState:
     columns: pa.Schema = field(default_factory=lambda: pa.schema([]))
     records: tuple[pa.RecordBatch, ...] = ()
     letters: tuple[pa.RecordBatch, ...] = ()
+    done: Mapping[str, int] = field(default_factory=dict)
+    done_letters: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether an engine remembers nothing of the shard."""
+        return not self.number and not self.done
 
 
 class Stepped(NamedTuple):
@@ -83,15 +93,24 @@ class Shard:
         shared: As it was settled when the stream was launched.
         number: Of the shard.
         out: Folder of the output.
+        launch: Id of the launch.
         limits: When it does what.
         clock: Microseconds UTC.
     """
 
     def __init__(
-        self, shared: SharedStage, number: int, out: Path, *, limits: ShardLimits, clock: Callable[[], int]
+        self,
+        shared: SharedStage,
+        number: int,
+        out: Path,
+        *,
+        launch: str,
+        limits: ShardLimits,
+        clock: Callable[[], int],
     ) -> None:
         self._shared = shared
-        self._output = ShardOutput(out, number)
+        self._output = ShardOutput(out, number, launch)
+        self._launch = launch
         self._limits = limits
         self._clock = clock
         self._settlement: Settlement | None = None
@@ -107,6 +126,7 @@ class Shard:
             PrivacyError: A store, a key or the disk cannot be used; the step counts for nothing and is done again.
         """
         now = self._clock()
+        state = self._unpublished(self._resumed(state) if state.is_fresh else state)
         joined = join_consents(
             JoinState(watermark=state.watermark, waiting=state.records),
             None,
@@ -120,15 +140,40 @@ class Shard:
         settlement = self._settlement = self._settlement or Settlement(self._shared, state.columns)
         settled = settlement.settle(joined.decidable, joined.given_up, clock=now)
         note = self._output.publish(
-            state.number, lambda place, name: self._written(place, name, joined, settled, state.letters, now)
+            state.number,
+            lambda place, name: self._written(place, name, joined, settled, state.letters, settlement.columns, now),
         )
         after = replace(
             after, number=state.number + 1, published_at=now, letters=(), columns=settlement.columns
         )  # fmt: skip
         return Stepped(after, note)
 
+    def _resumed(self, state: ShardState) -> ShardState:
+        """Returns a fresh state such that it goes on behind what earlier launches have published."""
+        found = self._output.resumption()
+        return replace(state, number=found.number, done=found.offsets, done_letters=found.letters)
+
+    def _unpublished(self, state: ShardState) -> ShardState:
+        """Returns a state without what an earlier launch has published."""
+        if not state.done and not state.done_letters:
+            return state
+        records = (_behind(each, "partition", "offset", state.done) for each in state.records)
+        letters = (_behind(each, "source", "position", state.done_letters) for each in state.letters)
+        return replace(
+            state,
+            records=tuple(each for each in records if each.num_rows),
+            letters=tuple(each for each in letters if each.num_rows),
+        )
+
     def _written(
-        self, place: str, name: str, joined: Joined, settled: Settled, letters: Sequence[pa.RecordBatch], now: int
+        self,
+        place: str,
+        name: str,
+        joined: Joined,
+        settled: Settled,
+        letters: Sequence[pa.RecordBatch],
+        columns: pa.Schema,
+        now: int,
     ) -> ShardNote:
         """Writes the files of a publication, and returns what it comes to."""
         config = self._shared.config
@@ -150,7 +195,15 @@ class Shard:
         balanced_books(outcome)
         return ShardNote(
             outcome=outcome,
-            offsets=_offsets(joined, letters),
+            launch=self._launch,
+            offsets=_ends(
+                [
+                    *((each.records["partition"], each.records["offset"]) for each in joined.decidable),
+                    *((each["partition"], each["offset"]) for each in joined.given_up),
+                ]
+            ),
+            letters=_ends([(each["source"], each["position"]) for each in letters]),
+            columns=columns,
             now=watermark.instant,
             ledger_position=watermark.position,
             published_at=now,
@@ -166,14 +219,18 @@ def _tally_of(letters: Sequence[pa.RecordBatch]) -> Tally:
     )
 
 
-def _offsets(joined: Joined, letters: Sequence[pa.RecordBatch]) -> dict[str, int]:
+def _ends(places: Sequence[tuple[pa.Array, pa.Array]]) -> dict[str, int]:
     """Returns the offset behind the last record of each partition."""
-    places = [(each.records["partition"], each.records["offset"]) for each in joined.decidable]
-    places += [(each["partition"], each["offset"]) for each in joined.given_up]
-    places += [(each["source"], each["position"]) for each in letters]
-    behind: dict[str, int] = {}
+    ends: dict[str, int] = {}
     for partitions, offsets in places:
         for partition, offset in zip(partitions.to_pylist(), offsets.to_pylist(), strict=True):
             if partition is not None and offset is not None:
-                behind[partition] = max(behind.get(partition, 0), offset + 1)
-    return behind
+                ends[partition] = max(ends.get(partition, 0), offset + 1)
+    return ends
+
+
+def _behind(batch: pa.RecordBatch, partition: str, offset: str, done: Mapping[str, int]) -> pa.RecordBatch:
+    """Returns the rows that are not published yet."""
+    ends = [done.get(each, 0) for each in batch[partition].to_pylist()]
+    new = pc.greater_equal(pc.fill_null(batch[offset], 0), pa.array(ends, pa.int64()))
+    return batch if pc.all(new).as_py() else batch.filter(new)

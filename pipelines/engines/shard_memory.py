@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -27,6 +27,8 @@ class ShardMemory:
         columns: Of records, as far as the dataset declares them.
         waiting: Records and letters in the bag.
         since: When the first of them came, microseconds UTC.
+        done: By partition, what an earlier launch has published of records.
+        done_letters: Likewise, of letters.
         parcels: The bag, as a step leaves it.
     """
 
@@ -36,6 +38,8 @@ class ShardMemory:
     columns: pa.Schema = field(default_factory=lambda: pa.schema([]))
     waiting: int = 0
     since: int = 0
+    done: Mapping[str, int] = field(default_factory=dict)
+    done_letters: Mapping[str, int] = field(default_factory=dict)
     parcels: tuple[bytes, ...] = ()
 
     @classmethod
@@ -50,6 +54,8 @@ class ShardMemory:
             columns=state.columns,
             waiting=sum(parcel.rows for parcel in parcels),
             since=min((each["read_at"][0].as_py() for each in state.records), default=state.published_at),
+            done=state.done,
+            done_letters=state.done_letters,
             parcels=tuple(parcel.packed() for parcel in parcels),
         )
 
@@ -63,6 +69,8 @@ class ShardMemory:
             columns=self.columns,
             records=tuple(batch_of(each.body) for each in parcels if each.kind is Kind.RECORDS),
             letters=tuple(batch_of(each.body) for each in parcels if each.kind is Kind.LETTERS),
+            done=self.done,
+            done_letters=self.done_letters,
         )
 
     def with_waiting(self, rows: int, *, now: int) -> ShardMemory:
@@ -88,6 +96,8 @@ class ShardMemory:
             "columns": base64.b64encode(self.columns.serialize().to_pybytes()).decode("ascii"),
             "waiting": self.waiting,
             "since": self.since,
+            "done": dict(self.done),
+            "done_letters": dict(self.done_letters),
         }
         return json.dumps(document).encode()
 

@@ -8,32 +8,51 @@ An engine that has lost a worker goes back to its last checkpoint, and with it t
 Whoever publishes next takes the shard over: what has that number or a higher one goes, for its rows are about to come
 again, and who owned the shard before can publish no more. Files are named in a note before any is shown, so that what a
 crash has left is found. So a row can be gone for a moment after a crash, but there is no moment in which it is twice.
+
+A stream that is launched anew without the engine's state goes on behind what earlier launches published: the notes say
+how far that was, partition by partition, and what a shard has published it does not take again.
 """
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
-import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+import pyarrow as pa
 
 from ...schemas.errors import OutputError, RunError
 from ...transforms.tally import Tally
 from ..outcome import Outcome
 from ..publication import DATA, DEAD_LETTERS, STREAM
 from ..sinks import Receipt
+from .durable import exchange_text, sync_folder
 
-__all__ = ["SHARDS", "ShardNote", "ShardOutput", "read_note"]
+__all__ = [
+    "CLOSED",
+    "SHARDS",
+    "SHOWN",
+    "Resumption",
+    "ShardNote",
+    "ShardOutput",
+    "begin_launch",
+    "published_ends",
+    "read_note",
+]
 
 SHARDS = "shards"
 STAGING = "staging"
 OWNER, LOCK = "owner", "lock"
+CLOSED = "closed"
+"""A file whose presence ends all publication."""
+LAUNCH = "launch"
+"""A file with the id of the one launch that may publish."""
 SHOWN, BEGUN = ".json", ".begun"
 
 
@@ -43,14 +62,20 @@ class ShardNote:
 
     Attributes:
         outcome: Counts and files.
+        launch: Id of the launch that wrote it.
         offsets: By partition, the offset behind the last record in it.
+        letters: By partition, the offset behind the last message in it that could not become a record.
+        columns: Of records, as far as they are known.
         now: Instant of its decisions, microseconds UTC.
         ledger_position: Of its decisions.
         published_at: By the clock, microseconds UTC.
     """
 
     outcome: Outcome
-    offsets: dict[str, int] = field(default_factory=dict)
+    launch: str
+    offsets: Mapping[str, int]
+    letters: Mapping[str, int]
+    columns: pa.Schema
     now: int
     ledger_position: int
     published_at: int
@@ -64,7 +89,10 @@ class ShardNote:
         document = {
             "files": receipts,
             "tally": [[list(key), count] for key, count in self.outcome.tally.counts.items()],
-            "offsets": self.offsets,
+            "launch": self.launch,
+            "offsets": dict(self.offsets),
+            "letters": dict(self.letters),
+            "columns": base64.b64encode(self.columns.serialize().to_pybytes()).decode("ascii"),
             "now": self.now,
             "ledger_position": self.ledger_position,
             "published_at": self.published_at,
@@ -89,13 +117,31 @@ def read_note(path: Path) -> ShardNote:
         tally = Tally({tuple(key): count for key, count in document["tally"]})
         return ShardNote(
             outcome=Outcome(tally, receipts),
+            launch=document["launch"],
             offsets=document["offsets"],
+            letters=document["letters"],
+            columns=pa.ipc.read_schema(pa.py_buffer(base64.b64decode(document["columns"]))),
             now=document["now"],
             ledger_position=document["ledger_position"],
             published_at=document["published_at"],
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, pa.ArrowException):
         raise OutputError(f"{path}: is damaged; restore the output's folder {STREAM} from a backup") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumption:
+    """Where a shard goes on behind earlier launches.
+
+    Attributes:
+        number: Of its next publication.
+        offsets: By partition, behind the last record that it has published.
+        letters: By partition, behind the last message that it has published as a dead letter.
+    """
+
+    number: int
+    offsets: Mapping[str, int]
+    letters: Mapping[str, int]
 
 
 class ShardOutput:
@@ -104,10 +150,12 @@ class ShardOutput:
     Args:
         root: Folder of the output.
         shard: Number.
+        launch: Id of the launch that it belongs to.
     """
 
-    def __init__(self, root: Path, shard: int) -> None:
+    def __init__(self, root: Path, shard: int, launch: str) -> None:
         self._root = root
+        self._launch = launch
         self._name = f"{shard:02d}"
         self._folder = root / STREAM / SHARDS / self._name
         self._staging = root / STREAM / STAGING / self._name
@@ -126,6 +174,7 @@ class ShardOutput:
         """
         try:
             with self._locked():
+                self._check_launch()
                 self._take_over(number)
                 self._next = None
                 note = write(str(self._staging), f"{self._name}-{number:09d}")
@@ -136,6 +185,29 @@ class ShardOutput:
                 f"{self._folder}: cannot be written ({error.strerror}); make room, then it goes on"
             ) from None
         return note
+
+    def resumption(self) -> Resumption:
+        """Returns where the shard goes on if the engine remembers nothing of it.
+
+        What this launch has published itself does not count: it is about to come again.
+        """
+        offsets: dict[str, int] = {}
+        letters: dict[str, int] = {}
+        number = 0
+        for path in sorted(self._folder.glob(f"*{SHOWN}")):
+            note = read_note(path)
+            if note.launch == self._launch:
+                break
+            number = int(path.stem) + 1
+            for known, found in ((offsets, note.offsets), (letters, note.letters)):
+                known.update({partition: max(known.get(partition, 0), end) for partition, end in found.items()})
+        return Resumption(number=number, offsets=offsets, letters=letters)
+
+    def _check_launch(self) -> None:
+        if (self._root / STREAM / CLOSED).exists():
+            raise RunError(f"shard {self._name}: the stream of this output was closed; name a new --out")
+        if (self._root / STREAM / LAUNCH).read_text(encoding="ascii") != self._launch:
+            raise RunError(f"shard {self._name}: the stream was launched anew, and goes on there; cancel this job")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -153,7 +225,7 @@ class ShardOutput:
             self._clear_staging()
             return
         self._owner = secrets.token_hex(8)
-        _replace(owner, self._owner)
+        exchange_text(owner, self._owner)
         for path in sorted(self._folder.iterdir(), reverse=True):
             if path.suffix in (SHOWN, BEGUN) and int(path.stem) >= number:
                 self._take_back(path)
@@ -171,10 +243,28 @@ class ShardOutput:
 
     def _show(self, number: int, note: ShardNote) -> None:
         begun = self._folder / f"{number:09d}{BEGUN}"
-        _replace(begun, note.as_json())
+        exchange_text(begun, note.as_json())
         _move(self._staging, self._root, [receipt.path for receipt in note.outcome.receipts])
         begun.replace(begun.with_suffix(SHOWN))
-        _sync(self._folder)
+        sync_folder(self._folder)
+
+
+def begin_launch(root: Path, launch: str) -> None:
+    """Lets one launch publish, and no other one from now on."""
+    (root / STREAM).mkdir(parents=True, exist_ok=True)
+    exchange_text(root / STREAM / LAUNCH, launch)
+
+
+def published_ends(root: Path, shards: int) -> dict[str, int]:
+    """Returns by partition the offset before which all shards have published all records; none where one has nothing.
+
+    Args:
+        root: Folder of the output.
+        shards: How many there are.
+    """
+    found = [ShardOutput(root, number, "").resumption().offsets for number in range(shards)]
+    everywhere = set.intersection(*(set(each) for each in found)) if found else set()
+    return {partition: min(each[partition] for each in found) for partition in sorted(everywhere)}
 
 
 def _move(start: Path, end: Path, paths: Sequence[str]) -> None:
@@ -185,21 +275,4 @@ def _move(start: Path, end: Path, paths: Sequence[str]) -> None:
         (start / path).rename(target)
         folders.add(target.parent)
     for folder in folders:
-        _sync(folder)
-
-
-def _replace(path: Path, text: str) -> None:
-    made = path.with_name(f".{path.name}")
-    with made.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    made.replace(path)
-
-
-def _sync(folder: Path) -> None:
-    handle: Any = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync_folder(folder)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from consentry.pipelines.engines.intake import Intake
 from consentry.pipelines.engines.shard import Shard, ShardLimits, ShardState
+from consentry.pipelines.engines.shard_output import begin_launch, published_ends
 from consentry.pipelines.engines.wire import Kind, Parcel, batch_of, bytes_of, watermark_of, watermark_parcel
 from consentry.pipelines.scaffold import write_project
 from consentry.pipelines.streams.sources import Messages
@@ -66,14 +67,21 @@ class PlayedEngine:
         self.out = folder / "out"
         self.chance = random.Random(seed)
         self.clock = START - 9 * DAY
+        self.messages: list[tuple[int, bytes]] = []
+        self._launch("first")
         self.intake = Intake(self.stage)
         self.shards = [self._shard(number) for number in range(SHARDS)]
         self.states = [ShardState() for _ in range(SHARDS)]
         self.wires: list[bytes] = []
         self.offset = 0
 
+    def _launch(self, name: str) -> None:
+        self.launch = name
+        begin_launch(self.out, name)
+
     def _shard(self, number: int) -> Shard:
-        return Shard(self.shared, number, self.out, limits=ShardLimits(latency=0), clock=lambda: self.clock)
+        limits = ShardLimits(latency=0)
+        return Shard(self.shared, number, self.out, launch=self.launch, limits=limits, clock=lambda: self.clock)
 
     def epoch(self, arrivals: Arrivals) -> None:
         """Consents arrive, then orders; both travel; and the engine may lose a worker on the way."""
@@ -81,6 +89,8 @@ class PlayedEngine:
         parcels = self._taken_in(arrivals.orders)
         for entry in arrivals.consents:
             self._hear(entry)
+        if self.chance.random() < 0.3:
+            parcels = self._launched_anew()
         self.clock += 1
         news = watermark_parcel(Watermark(self.clock, self.stage.stores.ledger.position()))
         checkpoint = list(self.states)
@@ -100,6 +110,19 @@ class PlayedEngine:
         }).encode() for order in orders]  # fmt: skip
         offsets = np.arange(self.offset, self.offset + len(values), dtype=np.int64)
         self.offset += len(values)
+        self.messages += zip(offsets.tolist(), values, strict=True)
+        return self._sealed(values, offsets)
+
+    def _launched_anew(self) -> list[tuple[int, Parcel]]:
+        """Launches the stream again without any state of the engine, which thus reads again from where all are done."""
+        self._launch(f"launch-{self.offset}")
+        self.shards = [self._shard(number) for number in range(SHARDS)]
+        self.states = [ShardState() for _ in range(SHARDS)]
+        begin = published_ends(self.out, SHARDS).get("orders/0", 0)
+        again = [message for message in self.messages if message[0] >= begin]
+        return self._sealed([value for _, value in again], np.array([offset for offset, _ in again], np.int64))
+
+    def _sealed(self, values: list[bytes], offsets: Any) -> list[tuple[int, Parcel]]:
         taken = self.intake.take(Messages("orders/0", values, offsets), read_at=self.clock)
         assert not taken.letters
         return [(number, Parcel(Kind.RECORDS, rows.num_rows, bytes_of(rows)))

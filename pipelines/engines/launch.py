@@ -1,0 +1,241 @@
+"""Launches a stream on an engine, and signs what its shards publish for as long as it watches."""
+
+# mypy: disable-error-code="no-untyped-call, misc"
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.flink.flink_streaming_impulse_source import FlinkStreamingImpulseSource
+from apache_beam.runners.runner import PipelineState
+from apache_beam.transforms.periodicsequence import PeriodicImpulse
+
+from ...schemas.errors import ConfigError, PrivacyError, RunError
+from ...schemas.info_types import TokenizeRule
+from ...schemas.manifest import Manifest
+from ...schemas.policy_file import read_policy
+from ...schemas.project import Project
+from ...transforms.consent_join import JoinLimits
+from ...transforms.failures import failure_of
+from ...transforms.protection_plan import dataset_of, field_rules
+from ...transforms.stage import SharedStage, StageConfig, settle_stage
+from ..desk import check_stores
+from ..keyring_files import open_proof_keys
+from ..known_outputs import KnownOutput, note_output, place_of
+from ..manifest_file import key_versions_of
+from ..pipeline_runs import LOCAL_RUNNER, open_pipeline
+from ..publication import FILE_SCHEME
+from ..streams.places import KAFKA
+from .graph import GraphOptions, ProtectUnbounded
+from .manifests import EngineManifests
+from .settings import EngineSettings, launching
+from .shard import ShardLimits
+from .shard_output import published_ends
+
+__all__ = ["EngineOptions", "run_on_engine"]
+
+TICK_SECONDS = 0.2
+SEAL_SECONDS = 2.0
+FLINK = frozenset({"FlinkRunner", "PortableRunner"})
+OURS = frozenset({"PrismRunner"})
+"""Runners that live and end with the launcher."""
+FLINK_DEFAULTS = {
+    "checkpointing_interval": "2000",
+    "finish_bundle_before_checkpointing": None,
+    "max_bundle_time_mills": "200",
+}
+"""Without the second one a stream that is fed by impulses stalls at its first checkpoint."""
+ENDED = frozenset({PipelineState.DONE, PipelineState.FAILED, PipelineState.CANCELLED, PipelineState.DRAINED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How a stream runs on an engine.
+
+    Attributes:
+        dataset: The dataset of the policy that records belong to.
+        source: URI of the topic of records.
+        consents: URI of the topic of consent events; None: they come into the ledger by other ways.
+        out: Folder of the output, which all workers share.
+        runner: Name of a Beam runner.
+        arguments: Of the runner, as ``--name=value``.
+        lanes: That read records side by side.
+        shards: That decide and write side by side.
+        latency: Seconds between two publications of a shard.
+        wait: Seconds that records wait for consents that arrive a little later.
+        patience: Seconds without news of consents after which records are given up, into the dead letters.
+        seconds: After which nothing more is read, and the stream ends; None: it goes on.
+    """
+
+    dataset: str
+    source: str
+    consents: str | None
+    out: str
+    runner: str
+    arguments: Sequence[str] = ()
+    lanes: int = 1
+    shards: int = 16
+    latency: float = 1.0
+    wait: float = 0.0
+    patience: float = 600.0
+    seconds: float | None = None
+
+
+def run_on_engine(
+    project: Project,
+    options: EngineOptions,
+    *,
+    watch: Callable[[Manifest], None],
+    stop: threading.Event,
+    clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+) -> bool:
+    """Launches a stream, and watches it until it ends or this launcher is told to stop.
+
+    Args:
+        project: Names policy, keys and stores; workers find it under the same path.
+        options: How to run.
+        watch: Called with each manifest that is signed.
+        stop: Set from outside. A runner that lives in the launcher ends with it; on any other the stream goes on.
+        clock: Microseconds UTC.
+
+    Returns:
+        Whether the stream has ended.
+
+    Raises:
+        ConfigError: Policy, dataset, output or options do not fit; nothing was done.
+        OutputError: The output cannot be used, or another launcher is at work.
+        RunError: The engine failed; what was published stays, and it goes on from there when it is launched again.
+    """
+    _check(options)
+    policy = read_policy(project.policy)
+    dataset_of(policy, options.dataset)
+    keys = open_proof_keys(project)
+    check_stores(project)
+    started_at = clock()
+    config = settle_stage(project, policy, options.dataset, now=started_at, started_at=started_at)
+    with launching(options.out, _fresh(config, options, started_at)) as settings:
+        config = replace(config, key_version=settings.key_version)
+        note_output(project, _known(config, settings, options.out))
+        pipeline = open_pipeline(options.runner, _arguments(options))
+        (
+            pipeline
+            | "Ticks" >> _ticks(options)
+            | "ProtectUnbounded" >> ProtectUnbounded(SharedStage(config), _graph(options))
+        )
+        manifests = EngineManifests(project, policy, keys, options.out)
+        return _watched(pipeline, manifests, options, watch, stop, clock)
+
+
+def _check(options: EngineOptions) -> None:
+    if options.runner == LOCAL_RUNNER:
+        raise ConfigError(f"--runner {LOCAL_RUNNER}: has no unbounded graphs; leave --runner out for one machine")
+    for option, uri in (("--from", options.source), ("--consents", options.consents)):
+        if uri is not None and not uri.startswith(KAFKA):
+            raise ConfigError(f"{option}: an engine reads kafka://HOST:PORT/TOPIC; leave --runner out for others")
+
+
+def _fresh(config: StageConfig, options: EngineOptions, started_at: int) -> EngineSettings:
+    from ..streams.kafka_place import parse_kafka_uri
+
+    return EngineSettings(
+        run=f"engine-{secrets.token_hex(8)}",
+        tenant=config.project.tenant,
+        dataset=config.dataset,
+        source=f"kafka:{parse_kafka_uri(options.source).topic}",
+        shards=options.shards,
+        key_version=config.key_version,
+        key_versions=key_versions_of(config).model_dump(),
+        started_at=started_at,
+        fields=field_rules(config.policy, config.dataset),
+    )
+
+
+def _known(config: StageConfig, settings: EngineSettings, out: str) -> KnownOutput:
+    domains = [rule.domain for rule in config.policy.info_types.values() if isinstance(rule, TokenizeRule)]
+    return KnownOutput(
+        place=place_of(out),
+        run=settings.run,
+        dataset=config.dataset,
+        published=True,
+        versions=dict.fromkeys(domains, settings.key_version),
+        noted_at=settings.started_at,
+    )
+
+
+def _graph(options: EngineOptions) -> GraphOptions:
+    root = Path(options.out.removeprefix(FILE_SCHEME)).resolve()
+    join = JoinLimits(wait=_micros(options.wait), patience=_micros(options.patience))
+    return GraphOptions(
+        source=options.source,
+        consents=options.consents,
+        out=str(root),
+        launch=secrets.token_hex(8),
+        starts=published_ends(root, options.shards),
+        lanes=options.lanes,
+        shards=options.shards,
+        limits=ShardLimits(join=join, latency=_micros(options.latency)),
+    )
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1_000_000)
+
+
+def _arguments(options: EngineOptions) -> list[str]:
+    given = ["--streaming", *options.arguments]
+    if options.runner in FLINK:
+        named = {argument.removeprefix("--").partition("=")[0] for argument in options.arguments}
+        given += [
+            f"--{name}" if value is None else f"--{name}={value}"
+            for name, value in FLINK_DEFAULTS.items()
+            if name not in named
+        ]
+    return given
+
+
+def _ticks(options: EngineOptions) -> Any:
+    """Returns what gives a tick for each moment at which topics are looked at, as each engine does it best."""
+    if options.runner in FLINK:
+        source = FlinkStreamingImpulseSource().set_interval_ms(round(TICK_SECONDS * 1000))
+        return source if options.seconds is None else source.set_message_count(round(options.seconds / TICK_SECONDS))
+    if options.seconds is None:
+        return PeriodicImpulse(fire_interval=TICK_SECONDS)
+    return PeriodicImpulse(stop_timestamp=time.time() + options.seconds, fire_interval=TICK_SECONDS)
+
+
+def _watched(
+    pipeline: beam.Pipeline,
+    manifests: EngineManifests,
+    options: EngineOptions,
+    watch: Callable[[Manifest], None],
+    stop: threading.Event,
+    clock: Callable[[], int],
+) -> bool:
+    failure: PrivacyError
+    try:
+        result = pipeline.run()
+        while (state := result.state) not in ENDED and not stop.wait(SEAL_SECONDS):
+            _sealed(manifests, watch, clock)
+        if state not in ENDED and options.runner in OURS:
+            result.cancel()
+        _sealed(manifests, watch, clock)
+        if state != PipelineState.FAILED:
+            return state in ENDED or options.runner in OURS
+        failure = RunError("the engine ended the stream as failed; see its log, mend the cause, and launch it again")
+    except PrivacyError:
+        raise
+    except Exception as error:  # noqa: BLE001 - runners raise what they like, and it may quote values
+        failure = failure_of(error)
+    raise failure from None
+
+
+def _sealed(manifests: EngineManifests, watch: Callable[[Manifest], None], clock: Callable[[], int]) -> None:
+    manifest = manifests.seal(clock=clock())
+    if manifest is not None:
+        watch(manifest)
