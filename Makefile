@@ -7,11 +7,12 @@ ROOMS := schemas transforms pipelines
 # xdist workers; tests start real servers and pipelines of their own, so no more than the cores.
 WORKERS ?= auto
 
-.PHONY: help env demo demo-stream test soak check bench ns clean
+.PHONY: help env demo demo-stream engines test soak check bench ns clean
 
 help:
 	@echo "make demo    protects examples/orders with the real command line and shows what happened"
 	@echo "make demo-stream  streams orders over a broker, kills the stream twice, shows the books"
+	@echo "make engines  fetches Prism, Flink and Apache Kafka for tests; says which tool is missing"
 	@echo "make test    runs every test"
 	@echo "make soak    runs the long tests of streams: 200 kills, 100,000 histories (hours)"
 	@echo "make check   lint, format, types, doctests, layering"
@@ -34,6 +35,9 @@ demo: env
 
 demo-stream: env
 	@$(BIN)/python examples/demo_stream.py
+
+engines:
+	@$(PYTHON) tests/servers/engines.py
 
 test: env
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup

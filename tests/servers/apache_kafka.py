@@ -1,14 +1,11 @@
 """A real Apache Kafka of one node, from Maven Central, that can be killed and started again over the same data.
 
-Its jars are fetched once for a user; what the broker holds lies in a folder of the test.
+What the broker holds lies in a folder of the test.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,23 +14,13 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from servers.engines import KAFKA, engine_folder
 from servers.tansu import free_port
 
-__all__ = ["ApacheKafka", "apache_kafka", "cached_jars"]
+__all__ = ["ApacheKafka", "apache_kafka"]
 
-VERSION = "3.9.0"
 START_SECONDS = 90
-FETCH_SECONDS = 600
-COMPLETE = "complete"
 CLUSTER = "Y29uc2VudHJ5LXRlc3RzMA"
-POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>consentry</groupId><artifactId>kafka-for-tests</artifactId><version>1</version>
-  <dependencies><dependency>
-    <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version>
-  </dependency></dependencies>
-</project>
-"""
 PROPERTIES = """process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
@@ -53,36 +40,6 @@ broker.heartbeat.interval.ms=500
 auto.create.topics.enable=false
 message.max.bytes=2000000
 """
-
-
-def cached_jars() -> Path | None:
-    """The folder of the jars, if they were fetched before."""
-    folder = _cache() / f"kafka-{VERSION}"
-    return folder if (folder / COMPLETE).exists() else None
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "consentry-tests"
-
-
-def _jars() -> Path:
-    """The folder of the jars; fetches them where nobody has, into a place that appears whole."""
-    found = cached_jars()
-    if found is not None:
-        return found
-    target = _cache() / f"kafka-{VERSION}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(dir=target.parent))
-    (making / "pom.xml").write_text(POM)
-    command = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={making}"]
-    subprocess.run(command, cwd=making, check=True, timeout=FETCH_SECONDS, stdin=subprocess.DEVNULL)
-    (making / COMPLETE).touch()
-    try:
-        making.rename(target)
-    except OSError:  # another process was quicker
-        shutil.rmtree(making)
-    return target
 
 
 @dataclass(kw_only=True)
@@ -142,7 +99,7 @@ def apache_kafka(folder: Path) -> Iterator[ApacheKafka]:
     """
     port, controller = free_port(), free_port()
     (folder / "server.properties").write_text(PROPERTIES.format(port=port, controller=controller, folder=folder))
-    broker = ApacheKafka(address=f"127.0.0.1:{port}", folder=folder, _jars=_jars())
+    broker = ApacheKafka(address=f"127.0.0.1:{port}", folder=folder, _jars=engine_folder(KAFKA))
     try:
         broker.format()
         broker.start()

