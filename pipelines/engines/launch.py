@@ -36,7 +36,7 @@ from .graph import GraphOptions, ProtectUnbounded
 from .manifests import EngineManifests
 from .settings import EngineSettings, launching
 from .shard import ShardLimits
-from .shard_output import published_ends
+from .shard_output import begin_launch, published_ends
 
 __all__ = ["EngineOptions", "run_on_engine"]
 
@@ -123,11 +123,10 @@ def run_on_engine(
         config = replace(config, key_version=settings.key_version)
         note_output(project, _known(config, settings, options.out))
         pipeline = open_pipeline(options.runner, _arguments(options))
-        (
-            pipeline
-            | "Ticks" >> _ticks(options)
-            | "ProtectUnbounded" >> ProtectUnbounded(SharedStage(config), _graph(options))
-        )
+        graph = _graph(options)
+        driven = pipeline | "Ticks" >> _ticks(options)
+        driven | "ProtectUnbounded" >> ProtectUnbounded(SharedStage(config), graph)
+        begin_launch(Path(graph.out), graph.launch)
         manifests = EngineManifests(project, policy, keys, options.out)
         return _watched(pipeline, manifests, options, watch, stop, clock)
 
