@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ FLINK_DEFAULTS = {
     "max_bundle_time_mills": "200",
 }
 """Without the second one a stream that is fed by impulses stalls at its first checkpoint."""
+PRISM_DEFAULTS = {"experiments": "prism_disable_sdf_split"}
+"""Prism 2.77 splits a bundle that is slow, also where a key has state, and then works on that key twice at a time."""
 ENDED = frozenset({PipelineState.DONE, PipelineState.FAILED, PipelineState.CANCELLED, PipelineState.DRAINED})
 
 
@@ -188,13 +190,12 @@ def _micros(seconds: float) -> int:
 
 def _arguments(options: EngineOptions) -> list[str]:
     given = ["--streaming", *options.arguments]
-    if options.runner in FLINK:
-        named = {argument.removeprefix("--").partition("=")[0] for argument in options.arguments}
-        given += [
-            f"--{name}" if value is None else f"--{name}={value}"
-            for name, value in FLINK_DEFAULTS.items()
-            if name not in named
-        ]
+    defaults: Mapping[str, str | None] = FLINK_DEFAULTS if options.runner in FLINK else {}
+    if options.runner in OURS:
+        defaults = PRISM_DEFAULTS
+    named = {argument.removeprefix("--").partition("=")[0] for argument in options.arguments}
+    given += [f"--{name}" if value is None else f"--{name}={value}"
+              for name, value in defaults.items() if name not in named or name == "experiments"]  # fmt: skip
     return given
 
 

@@ -1,0 +1,158 @@
+"""Orders and consents over a real Kafka, protected on real engines, compared with a slow oracle order by order.
+
+``CONSENTRY_SOAK=1`` takes 200,000 orders.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from consentry.pipelines.desk import open_stores
+from consentry.pipelines.engines.launch import EngineOptions, run_on_engine
+from consentry.pipelines.scaffold import write_project
+from consentry.pipelines.verify import verify_output
+from consentry.schemas.manifest import Manifest
+from consentry.schemas.project import Project, read_project
+from consentry.transforms.access.detokenize import distribution_rules
+from consentry.transforms.crypto.key_sets import PublicKeys
+from consentry.transforms.crypto.subject_references import subject_reference
+from oracles.engine_shop import Shop, policy_text
+from oracles.stream_oracle import Rules
+from servers.apache_kafka import ApacheKafka
+from servers.flink import Flink
+
+ON_FLINK = pytest.mark.xdist_group("flink")
+SOAK = os.environ.get("CONSENTRY_SOAK") == "1"
+ORDERS = 200_000 if SOAK else 8_000
+SUBJECTS = 20_000 if SOAK else 1_000
+ROUNDS = 4
+SECONDS = 900 if SOAK else 240
+BASES = {"delivery": "contract", "support": "consent", "news": "consent", "analytics": "legitimate_interest"}
+RULES = Rules(BASES, ["support", "analytics"], {"customer": ["news"], "card": ["support", "news"]}, ["support"])
+
+
+def now() -> int:
+    return time.time_ns() // 1000
+
+
+class Run:
+    """A stream on an engine that is launched in a thread, and what its newest manifest says."""
+
+    def __init__(self, folder: Path, shop: Shop, broker: ApacheKafka, arguments: list[str], *, lanes: int = 1) -> None:
+        write_project(folder / "shop", tenant="shop", now=now())
+        (folder / "shop/policy.yaml").write_text(policy_text(RULES))
+        self.project: Project = read_project(folder / "shop/consentry.yaml")
+        self.out = folder / "out"
+        runner, *rest = arguments
+        self._options = EngineOptions(
+            dataset="orders",
+            source=f"kafka://{broker.address}/{shop.orders_topic}",
+            consents=f"kafka://{broker.address}/{shop.consents_topic}",
+            out=str(self.out),
+            runner=runner.removeprefix("--runner="),
+            arguments=[each for each in rest if each != "--streaming"],
+            lanes=lanes,
+            shards=8,
+            latency=0.5,
+        )
+        self._shop = shop
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.failure: BaseException | None = None
+        self.newest: Manifest | None = None
+
+    def launch(self) -> None:
+        def work() -> None:
+            try:
+                run_on_engine(self.project, self._options, watch=self._watch, stop=self._stop)
+            except BaseException as failure:
+                self.failure = failure
+
+        self._stop.clear()
+        self._thread = threading.Thread(target=work, daemon=True)
+        self._thread.start()
+
+    def _watch(self, manifest: Manifest) -> None:
+        self.newest = manifest
+
+    def wait_until_settled(self, *, meanwhile: Callable[[], Any] = lambda: None) -> None:
+        end = time.monotonic() + SECONDS
+        while self.newest is None or self.newest.books.in_ < self._shop.produced.orders:
+            assert time.monotonic() < end, self.newest and self.newest.books
+            assert self._thread is not None and self._thread.is_alive(), self.failure
+            meanwhile()
+            time.sleep(0.2)
+
+    def end(self) -> None:
+        assert self._thread is not None
+        self._stop.set()
+        self._thread.join(60)
+        assert self.failure is None
+
+
+def check(run: Run, shop: Shop) -> None:
+    """Compares rows, letters, books and vault with the oracle."""
+    shop.check(run.out)
+    produced, manifest = shop.produced, run.newest
+    assert manifest is not None
+    books = manifest.books
+    assert (books.in_, books.dropped, books.out) == (produced.orders, produced.dropped, len(produced.fates))
+    assert verify_output(str(run.out), PublicKeys.load(run.project.trust)).ok
+    with open_stores(run.project) as stores:
+        policy_rules = distribution_rules(_policy(run.project))
+        stores.vault.follow(stores.ledger, policy_rules, now())
+        vault: Any = stores.vault
+        held = {(key.subject_ref, time) for entries in vault._table.judged(None) for key, time in entries}
+        wanted = {(subject_reference(who, stores.keys.reference_key), at) for (_, who), at in shop.still_held().items()}
+        assert held == wanted
+        with closing(stores.ledger):
+            assert sum(vault.counts().values()) == len(shop.still_held())
+
+
+def _policy(project: Project) -> Any:
+    from consentry.schemas.policy_file import read_policy
+
+    return read_policy(project.policy)
+
+
+def rounds(run: Run, shop: Shop, meanwhile: Callable[[], Any] = lambda: None) -> None:
+    for number in range(ROUNDS):
+        shop.round(number, ORDERS // ROUNDS)
+        run.wait_until_settled(meanwhile=meanwhile)
+
+
+def shop_of(kafka: ApacheKafka, name: str, seed: int) -> Shop:
+    return Shop(kafka.address, name, RULES, subjects=SUBJECTS, now=now(), seed=seed)
+
+
+@ON_FLINK
+def test_prism_settles_every_order_as_the_oracle_says(kafka: ApacheKafka, prism: list[str], tmp_path: Path) -> None:
+    shop = shop_of(kafka, "prism", 1)
+    run = Run(tmp_path, shop, kafka, prism, lanes=2)
+    run.launch()
+    rounds(run, shop)
+    run.end()
+    check(run, shop)
+
+
+@ON_FLINK
+@pytest.mark.parametrize("parallelism", [1, 4])
+def test_flink_settles_every_order_as_the_oracle_says(
+    kafka: ApacheKafka, flink: Flink, tmp_path: Path, parallelism: int
+) -> None:
+    shop = shop_of(kafka, f"flink-{parallelism}", parallelism)
+    run = Run(tmp_path, shop, kafka, flink.arguments(parallelism=parallelism), lanes=parallelism)
+    run.launch()
+    rounds(run, shop)
+    run.end()
+    check(run, shop)
+    state = [path.read_bytes() for path in flink.folder.rglob("*") if path.is_file() and "checkpoints" in path.parts]
+    assert state
+    assert not [canary for canary in shop.canaries for data in state if canary in data]
