@@ -64,20 +64,28 @@ class Run:
         )
         self._shop = shop
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self.failure: BaseException | None = None
         self.newest: Manifest | None = None
 
-    def launch(self) -> None:
-        def work() -> None:
+    def drive(self, work: Callable[[], None]) -> None:
+        """Runs the stream until the work is done, which runs beside it; the launcher wants the main thread."""
+        failures: list[BaseException] = []
+
+        def worked() -> None:
             try:
-                run_on_engine(self.project, self._options, watch=self._watch, stop=self._stop)
+                work()
             except BaseException as failure:
-                self.failure = failure
+                failures.append(failure)
+            self._stop.set()
 
         self._stop.clear()
-        self._thread = threading.Thread(target=work, daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=worked, daemon=True)
+        thread.start()
+        try:
+            run_on_engine(self.project, self._options, watch=self._watch, stop=self._stop)
+        finally:
+            self._stop.set()
+            thread.join(60)
+        assert not failures, failures[0]
 
     def _watch(self, manifest: Manifest) -> None:
         self.newest = manifest
@@ -86,15 +94,9 @@ class Run:
         end = time.monotonic() + SECONDS
         while self.newest is None or self.newest.books.in_ < self._shop.produced.orders:
             assert time.monotonic() < end, self.newest and self.newest.books
-            assert self._thread is not None and self._thread.is_alive(), self.failure
+            assert not self._stop.is_set()
             meanwhile()
             time.sleep(0.2)
-
-    def end(self) -> None:
-        assert self._thread is not None
-        self._stop.set()
-        self._thread.join(60)
-        assert self.failure is None
 
 
 def check(run: Run, shop: Shop) -> None:
@@ -110,10 +112,10 @@ def check(run: Run, shop: Shop) -> None:
         stores.vault.follow(stores.ledger, policy_rules, now())
         vault: Any = stores.vault
         held = {(key.subject_ref, time) for entries in vault._table.judged(None) for key, time in entries}
-        wanted = {(subject_reference(who, stores.keys.reference_key), at) for (_, who), at in shop.still_held().items()}
+        wanted = {(subject_reference(who, stores.keys.reference_key), at) for (_, who), at in produced.held.items()}
         assert held == wanted
         with closing(stores.ledger):
-            assert sum(vault.counts().values()) == len(shop.still_held())
+            assert sum(vault.counts().values()) == len(produced.held)
 
 
 def _policy(project: Project) -> Any:
@@ -136,9 +138,7 @@ def shop_of(kafka: ApacheKafka, name: str, seed: int) -> Shop:
 def test_prism_settles_every_order_as_the_oracle_says(kafka: ApacheKafka, prism: list[str], tmp_path: Path) -> None:
     shop = shop_of(kafka, "prism", 1)
     run = Run(tmp_path, shop, kafka, prism, lanes=2)
-    run.launch()
-    rounds(run, shop)
-    run.end()
+    run.drive(lambda: rounds(run, shop))
     check(run, shop)
 
 
@@ -149,9 +149,7 @@ def test_flink_settles_every_order_as_the_oracle_says(
 ) -> None:
     shop = shop_of(kafka, f"flink-{parallelism}", parallelism)
     run = Run(tmp_path, shop, kafka, flink.arguments(parallelism=parallelism), lanes=parallelism)
-    run.launch()
-    rounds(run, shop)
-    run.end()
+    run.drive(lambda: rounds(run, shop))
     check(run, shop)
     state = [path.read_bytes() for path in flink.folder.rglob("*") if path.is_file() and "checkpoints" in path.parts]
     assert state
