@@ -7,6 +7,7 @@ lines of JSON, ``json_field`` names the field that holds them, and protected lin
 # Without `from __future__ import annotations`: Beam YAML reads the types of the constructor as they stand.
 # mypy: disable-error-code="attr-defined, name-defined, no-untyped-call, misc"
 import json
+import math
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from typing import Any, NoReturn
@@ -65,7 +66,7 @@ class ProtectRows(beam.PTransform[Any, Any]):
         self._json_field = json_field
         self._protect = ProtectDicts(project, dataset, at)
 
-    def expand(self, input_or_inputs: beam.PCollection[Any]) -> dict[str, Any]:
+    def expand(self, input_or_inputs: beam.PCollection[Any]) -> Any:
         """Returns the outputs ``good``, rows, and the one that ``error_handling`` names, dead letters."""
         columns = columns_of(input_or_inputs.element_type)
         if self._json_field is None:
@@ -158,13 +159,19 @@ class _ParseFn(beam.DoFn):
 def _parsed(text: Any) -> Any:
     """Returns the object in a text; the text itself, which becomes a dead letter, where there is none."""
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, TypeError, RecursionError):
         return text
 
 
 def _refuse(name: str) -> NoReturn:
-    raise ValueError(name)
+    raise ValueError("JSON has no such number")
+
+
+def _finite(digits: str) -> float:
+    """Returns a number, and refuses one that is too great to be written again."""
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
 
 
 class _RowsFn(beam.DoFn):

@@ -68,7 +68,7 @@ def test_a_pod_is_not_root_and_shares_nothing_with_its_machine(pod: str) -> None
     assert context["seccompProfile"] == {"type": "RuntimeDefault"}
     assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & set(spec)
     assert not [volume for volume in spec["volumes"] if "hostPath" in volume]
-    assert spec["automountServiceAccountToken"] is (pod == "jobmanager")
+    assert spec["automountServiceAccountToken"] is False
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -161,7 +161,7 @@ def test_nothing_is_open_that_no_rule_opens() -> None:
             assert rule["from"] and rule["ports"]
         for rule in each["spec"].get("egress", []):
             assert rule["ports"]
-            assert "to" in rule or each["metadata"]["name"] == "jobmanager"
+            assert "to" in rule or each["metadata"]["name"] == "api-server"
     assert not [each for each in of_kind("Service") if each["spec"].get("type", "ClusterIP") != "ClusterIP"]
     assert not of_kind("Ingress")
 
@@ -202,11 +202,43 @@ def test_flink_keeps_state_and_takes_no_programs() -> None:
     assert not {name for name in config if "password" in name}
 
 
+def test_flink_listens_where_the_rules_of_the_network_let_it_be_reached() -> None:
+    config = yaml.safe_load(OBJECTS["ConfigMap", "flink-config"]["data"]["config.yaml"])
+    fixed = {value for name, value in config.items() if name.endswith(".port")}
+    for name in (
+        "high-availability.jobmanager.port",
+        "blob.server.port",
+        "taskmanager.rpc.port",
+        "taskmanager.data.port",
+    ):
+        assert config[name] > 0
+    opened = {
+        port["port"]
+        for each in of_kind("NetworkPolicy")
+        for rule in each["spec"].get("ingress", [])
+        for port in rule["ports"]
+    }
+    assert fixed <= opened
+    assert config["high-availability.jobmanager.port"] == config["jobmanager.rpc.port"]
+
+
 def test_the_api_server_is_for_the_election_of_a_leader() -> None:
-    rules = [rule for each in (*of_kind("Role"), *of_kind("ClusterRole")) for rule in each["rules"]]
-    assert [(rule["apiGroups"], rule["resources"]) for rule in rules] == [([""], ["configmaps"])]
+    rules = [rule for each in of_kind("Role") for rule in each["rules"]]
+    assert [(rule["apiGroups"], rule["resources"]) for rule in rules] == [([""], ["configmaps"])] * 2
     assert not of_kind("ClusterRole") and not of_kind("ClusterRoleBinding")
-    assert [subject["name"] for each in of_kind("RoleBinding") for subject in each["subjects"]] == ["jobmanager"]
+    bound = {
+        subject["name"]: {verb for rule in OBJECTS["Role", each["roleRef"]["name"]]["rules"] for verb in rule["verbs"]}
+        for each in of_kind("RoleBinding")
+        for subject in each["subjects"]
+    }
+    assert set(bound) == {"jobmanager", "taskmanager"}
+    assert bound["taskmanager"] == {"get", "list", "watch"}
+    tokens = {
+        name
+        for name, (_, each) in CONTAINERS.items()
+        if "api-access" in {mount["name"] for mount in each["volumeMounts"]}
+    }
+    assert tokens == {"jobmanager/jobmanager", "taskmanager/taskmanager"}
     labels = OBJECTS["Namespace", "consentry"]["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
