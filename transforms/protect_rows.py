@@ -159,9 +159,17 @@ class _ParseFn(beam.DoFn):
 def _parsed(text: Any) -> Any:
     """Returns the object in a text; the text itself, which becomes a dead letter, where there is none."""
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, TypeError, RecursionError):
         return text
+
+
+def _unique(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns an object; one that names a field twice is refused, since nobody can say which value counts."""
+    found = dict(fields)
+    if len(found) < len(fields):
+        raise ValueError("a field is named twice")
+    return found
 
 
 def _refuse(name: str) -> NoReturn:
