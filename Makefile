@@ -14,6 +14,7 @@ help:
 	@echo "make demo-stream  streams orders over a broker, kills the stream twice, shows the books"
 	@echo "make engines  fetches Prism, Flink and Apache Kafka for tests; says which tool is missing"
 	@echo "make test    runs every test"
+	@echo "make test-yaml  runs the tests of Beam YAML in an environment of their own, since its needs slow Beam's start"
 	@echo "make soak    runs the long tests of streams: 200 kills, 100,000 histories (hours)"
 	@echo "make check   lint, format, types, doctests, layering"
 	@echo "make bench   prints every figure of docs/benchmarks.md (minutes)"
@@ -41,6 +42,12 @@ engines:
 
 test: env
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+.PHONY: test-yaml
+test-yaml:
+	$(PYTHON) -m venv build/yaml
+	build/yaml/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[kafka,postgres,test,yaml]'
+	build/yaml/bin/python -m pytest -n 0 tests/deploy/test_beam_yaml.py
 
 soak: env
 	CONSENTRY_SOAK=1 $(BIN)/python -m pytest -n 0 tests/pipelines/streams

@@ -21,12 +21,14 @@ MAY_IMPORT = {
     "access": {"schemas", "stores"},
     "transforms": {"schemas", *SUB_ROOMS},
     "pipelines": {"schemas", "transforms", *SUB_ROOMS},
+    "deploy": {"schemas", "transforms", "pipelines", *SUB_ROOMS},
 }
 BEAM_ROOMS = {"transforms", "pipelines"}
 # Detokenization and the other light commands must not pay for Beam; each of these modules stays free of it.
 WITHOUT_BEAM_AT_IMPORT = {"transforms/__init__.py", "pipelines/__init__.py"}
 
-MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+MODULES = sorted(path for room in (*ROOMS, "deploy") for path in (ROOT / room).rglob("*.py"))
+"""What lies in ``deploy`` is not installed: its programs import the package, and nothing can import them."""
 
 
 def room_of(parts: tuple[str, ...]) -> str:
@@ -68,6 +70,11 @@ def test_beam_is_imported_only_where_it_is_wired(path: Path) -> None:
     uses_beam = any(name[0] == "apache_beam" for name in imported(path))
     assert not uses_beam or room_of(own) in BEAM_ROOMS
     assert not uses_beam or str(path.relative_to(ROOT)) not in WITHOUT_BEAM_AT_IMPORT
+
+
+def test_what_is_deployed_is_no_package() -> None:
+    assert not list((ROOT / "deploy").rglob("__init__.py"))
+    assert not [path for path in MODULES for name in imported(path) if name[0] == "deploy" or "deploy" in name[1:2]]
 
 
 def test_every_package_is_typed_and_guarded() -> None:

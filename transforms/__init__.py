@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .arrow_coder import RecordBatchCoder
     from .consent_decision import Decide
     from .protect_records import ProtectDicts, ProtectedDicts, ProtectedRecords, ProtectRecords
+    from .protect_rows import ProtectRows
     from .protection import Protect
     from .stage import SharedStage, StageConfig, settle_stage
     from .tally import CombineTallies, Tally
@@ -22,6 +23,7 @@ __all__ = [
     "Protect",
     "ProtectDicts",
     "ProtectRecords",
+    "ProtectRows",
     "ProtectedDicts",
     "ProtectedRecords",
     "RecordBatchCoder",
@@ -37,6 +39,7 @@ _PLACES = {
     "Protect": "protection",
     "ProtectDicts": "protect_records",
     "ProtectRecords": "protect_records",
+    "ProtectRows": "protect_rows",
     "ProtectedDicts": "protect_records",
     "ProtectedRecords": "protect_records",
     "RecordBatchCoder": "arrow_coder",

@@ -29,7 +29,7 @@ from .outputs import StageOutputs, refusals, stage_outputs
 from .plain_layouts import python_values
 from .protection import Protect
 from .protection_plan import check_dataset_columns
-from .stage import SharedStage, StageFn, settle_stage
+from .stage import SharedStage, StageConfig, StageFn, settle_stage
 from .tally import CombineTallies, Tally
 
 __all__ = ["ProtectDicts", "ProtectRecords", "ProtectedDicts", "ProtectedRecords", "UnusableRecord", "batches_of"]
@@ -106,6 +106,11 @@ class ProtectDicts(beam.PTransform[dict[str, Any], ProtectedDicts]):
     ) -> None:
         super().__init__()
         self._shared = _shared_stage(project, dataset, at, with_vault)
+
+    @property
+    def config(self) -> StageConfig:
+        """What the transform has settled on."""
+        return self._shared.config
 
     def expand(self, input_or_inputs: beam.PCollection[dict[str, Any]]) -> ProtectedDicts:
         """Returns rows as dicts, dead letters and tally."""
