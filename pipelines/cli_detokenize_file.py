@@ -48,6 +48,7 @@ def detokenize_into(project: Project, who: Mapping[str, Any], request: Mapping[s
     Raises:
         PrivacyError: No file was written.
     """
+    from ..schemas.wording import counted
     from .bulk_detokenize import BulkRequest, detokenize_file
     from .desk import open_desk
     from .progress import progress_bar
@@ -64,6 +65,8 @@ def detokenize_into(project: Project, who: Mapping[str, Any], request: Mapping[s
         notice(f"{report.allowed:,} of {total:,} tokens in {report.rows:,} rows have their values in {request['out']}"
                if report.written else f"{request['out']}: not written, because the request itself is refused",
                style="yellow" if report.refused else "green")  # fmt: skip
+        if report.redacted:
+            notice(f"  {counted(report.redacted, 'cell holds', 'cells hold')} no token: redacted")
         for rule, count in sorted(report.rules.items()):
             if rule != "permitted":
                 notice(f"  {count:,} refused ({rule}): {report.says[rule]}", style="yellow")

@@ -8,7 +8,7 @@ from datetime import timedelta
 from .info_types import Bucket, GeneralizeRule, IpPrefix, Prefix
 from .policy import Policy
 
-__all__ = ["coarseness", "join_words", "plain_name", "quoted_reason", "time_span"]
+__all__ = ["coarseness", "counted", "join_words", "plain_name", "quoted_reason", "time_span"]
 
 
 def plain_name(name: str) -> str:
@@ -28,6 +28,15 @@ def join_words(words: Iterable[str], last: str = "and") -> str:
     """
     found = list(words)
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} {last} {found[-1]}" if found else "nothing"
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """A number and what there is of it.
+
+    >>> counted(1, "cell holds", "cells hold"), counted(2000, "cell holds", "cells hold")
+    ('1 cell holds', '2,000 cells hold')
+    """
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def quoted_reason(policy: Policy, purpose: str) -> str:
