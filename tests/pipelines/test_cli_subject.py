@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import stat
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from oracles.needles import contents, leaks
-from oracles.shop_commands import CARDS, SUBJECTS, Shop, run
+from oracles.shop_commands import CARDS, PROGRAM, SUBJECTS, Shop, run
 
 PERSON = SUBJECTS[1]
 MAIL = "kim1@example.com"
@@ -65,9 +67,50 @@ def test_a_stranger_s_export_holds_nothing(shop: Shop) -> None:
     assert found["values"] == found["consent_events"] == found["accesses"] == []
 
 
+def test_an_id_of_which_nothing_is_known_is_told_from_a_person(shop: Shop) -> None:
+    for _ in range(2):  # the first export is in the log, and makes nobody known
+        done = shop.run("subject", "export", "--subject", "nobody-1", "--actor", "ana", "--json")
+        assert done.code == 0 and done.json()["known"] is False
+        assert "Nothing is known of this id" in done.said and "No value is held." in done.said
+    known = shop.run("subject", "export", "--subject", PERSON, "--actor", "ana", "--json")
+    assert known.json()["known"] is True and "Nothing is known" not in known.said
+    erased = shop.run("subject", "erase", "--yes", "--subject", "nobody-1")
+    assert erased.code == 0 and "Nothing is known of this id" in erased.said
+    assert "later records of this id permit nothing" in erased.said and "nobody-1" not in erased.out + erased.err
+    again = shop.run("subject", "erase", "--yes", "--subject", "nobody-1")
+    assert again.code == 0 and "Nothing is known" not in again.said
+
+
+def test_an_erasure_that_nobody_confirms_is_wrong_use_and_does_nothing(shop: Shop) -> None:
+    before = shop.stored()
+    done = shop.run("subject", "erase", "--subject", PERSON)
+    assert done.code == 2 and "add --yes; nothing was done" in done.said
+    assert shop.run("subject", "cases", "--json").json() == []
+    assert shop.stored() == before
+    assert shop.run("subject", "erase", "--yes", "--subject", PERSON).code == 0
+    assert shop.run("subject", "erase", "--resume", "--subject", PERSON).code == 0, "it was confirmed when it was begun"
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 2), ("\x04", 2), ("y", 0)])
+def test_at_a_terminal_an_erasure_asks_first(shop: Shop, answer: str, code: int) -> None:
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [PROGRAM, "subject", "erase", "--subject", PERSON, "--config", shop.config],
+        stdin=follower, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as started:  # fmt: skip
+        os.close(follower)
+        os.write(leader, f"{answer}\n".encode())
+        _, err = started.communicate(timeout=120)
+    os.close(leader)
+    assert started.returncode == code
+    assert "Erase this person for good (2 vault entries, 1 consent event)? It cannot be undone." in err
+    assert ("subject erase: was not confirmed; nothing was done" in err) is (code == 2)
+    assert len(shop.run("subject", "cases", "--json").json()) == (code == 0)
+
+
 def test_an_erasure_certifies_what_it_did(shop: Shop) -> None:
     token = shop.card_token(1)
-    done = shop.run("subject", "erase", "--subject", PERSON, "--outputs", shop.out, "--json")
+    done = shop.run("subject", "erase", "--yes", "--subject", PERSON, "--outputs", shop.out, "--json")
     assert done.code == 0, done.err
     certificate = done.json()
     assert [each["path"] for each in certificate["outputs"]] == [str(shop.out)]
@@ -89,7 +132,7 @@ def test_an_erasure_certifies_what_it_did(shop: Shop) -> None:
 
 
 def test_a_certificate_that_was_changed_is_refused(shop: Shop) -> None:
-    assert shop.run("subject", "erase", "--subject", PERSON).code == 0
+    assert shop.run("subject", "erase", "--yes", "--subject", PERSON).code == 0
     (path,) = (shop.folder / "certificates").iterdir()
     path.write_text(path.read_text().replace('"vault_entries": 2', '"vault_entries": 3'))
     done = shop.run("subject", "certificate", "verify", path, "--json")
@@ -100,20 +143,22 @@ def test_a_certificate_that_was_changed_is_refused(shop: Shop) -> None:
 def test_several_outputs_follow_one_option(shop: Shop) -> None:
     for name in ("a", "b"):
         assert shop.protect(out=shop.place / name).code == 0
-    done = shop.run("subject", "erase", "--subject", PERSON, "--outputs", shop.place / "a", shop.place / "b", "--json")
+    done = shop.run(
+        "subject", "erase", "--yes", "--subject", PERSON, "--outputs", shop.place / "a", shop.place / "b", "--json"
+    )
     assert [Path(each["path"]).name for each in done.json()["outputs"]] == ["a", "b"]
-    assert shop.run("subject", "erase", "stray", "--subject", PERSON).code == 2
-    assert shop.run("subject", "erase", "--outputs", shop.place / "a", "--what", "--subject", PERSON).code == 2
+    assert shop.run("subject", "erase", "stray", "--yes", "--subject", PERSON).code == 2
+    assert shop.run("subject", "erase", "--yes", "--outputs", shop.place / "a", "--what", "--subject", PERSON).code == 2
 
 
 def test_the_id_can_come_from_standard_input(shop: Shop) -> None:
-    done = shop.run("subject", "erase", "--subject", "-", "--json", input=f"{PERSON}\n".encode())
+    done = shop.run("subject", "erase", "--yes", "--subject", "-", "--json", input=f"{PERSON}\n".encode())
     assert done.code == 0 and done.json()["vault_entries"] == 2
-    assert shop.run("subject", "erase", "--subject", "-", input=b"\xff").code == 2
+    assert shop.run("subject", "erase", "--yes", "--subject", "-", input=b"\xff").code == 2
 
 
 def test_what_is_held_back_is_shown_for_the_obligation_alone(shop: Shop) -> None:
-    case = shop.run("subject", "erase", "--subject", PERSON, "--json").json()["case"]
+    case = shop.run("subject", "erase", "--yes", "--subject", PERSON, "--json").json()["case"]
 
     def held(purpose: str, role: str, *more: str) -> list[str]:
         return ["subject", "held", "--case", case, "--purpose", purpose, "--role", role, "--actor", "finn", *more]
@@ -164,7 +209,7 @@ assert not [name for name in sys.modules if name.startswith("apache_beam")], "Be
 
 
 @pytest.mark.parametrize(
-    "command", [["export", "--subject", PERSON, "--actor", "ana"], ["erase", "--subject", PERSON], ["cases"]]
+    "command", [["export", "--subject", PERSON, "--actor", "ana"], ["erase", "--yes", "--subject", PERSON], ["cases"]]
 )
 def test_without_outputs_nothing_loads_beam(shop: Shop, command: list[str]) -> None:
     done = subprocess.run(
