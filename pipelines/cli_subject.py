@@ -133,6 +133,8 @@ def erase(
     Asks at a terminal before it begins; elsewhere --yes is needed. What was
     begun already goes on with --resume without a question.
     """
+    from .held_values import lost_words
+    from .lost_holds import hold_states
     from .subject_erasure import EraseOptions, erase_subject
     from .subject_traces import traces_of
 
@@ -149,6 +151,9 @@ def erase(
     )
     person = _subject(subject)
     traces = traces_of(project, person)
+    for hold in hold_states(project, now=now_us()):
+        if hold.is_lost:
+            notice(lost_words(hold.case, hold.domain), style="red")
     confirm(_question(traces, len(options.outputs)), command="subject erase", yes=yes or resume)
     with without_tracebacks():
         made = erase_subject(project, person, options, clock=now_us)

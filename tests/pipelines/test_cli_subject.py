@@ -172,6 +172,27 @@ def test_what_is_held_back_is_shown_for_the_obligation_alone(shop: Shop) -> None
     assert unknown.code == 1
 
 
+def test_a_hold_that_an_older_store_of_data_keys_lost_is_told_by_whoever_could_notice(shop: Shop) -> None:
+    keys = shop.folder / "data_keys.db"
+    before = keys.read_bytes()
+    case = shop.run("subject", "erase", "--yes", "--subject", PERSON, "--json").json()["case"]
+    assert shop.run("vault", "status", "--json").json()["held_back"] == [
+        {"case": case, "what": "card", "until": None, "lost": False}
+    ]
+    assert "cannot be opened" not in shop.run("vault", "status").said
+    for path in shop.folder.glob("data_keys.db*"):
+        path.unlink()
+    keys.write_bytes(before)
+    says = f"erasure {case}: what is held back of 'card' cannot be opened"
+    assert says in shop.run("vault", "status").said
+    assert shop.run("vault", "status", "--json").json()["held_back"][0]["lost"] is True
+    who = ("--purpose", "fraud_review", "--role", "fraud_analyst", "--actor", "finn")
+    held = shop.run("subject", "held", "--case", case, *who)
+    assert held.code == 3 and says in held.said and held.out == ""
+    other = shop.run("subject", "erase", "--yes", "--subject", SUBJECTS[0])
+    assert other.code == 0 and says in other.said
+
+
 def test_redact_says_what_it_removed(shop: Shop) -> None:
     assert shop.run("redact", shop.out, "--json").json()["changed"] is False
     unchanged = shop.run("redact", shop.out)
