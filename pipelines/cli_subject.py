@@ -289,11 +289,11 @@ def _write_private(path: Path, document: Any) -> None:
 
 def _write_certificate(path: Path, text: str) -> None:
     """Writes the certificate whole or not at all; the journal keeps it, so that it can be had again."""
-    made = path.with_name(f".{path.name}.part")
+    from .private_file import replace_privately
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        made.write_text(text, encoding="utf-8")
-        made.replace(path)
+        replace_privately(path, text.encode())
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror}); the erasure is certified; run it again with another "

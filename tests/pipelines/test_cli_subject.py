@@ -116,6 +116,7 @@ def test_an_erasure_certifies_what_it_did(shop: Shop) -> None:
     assert [each["path"] for each in certificate["outputs"]] == [str(shop.out)]
     path = shop.folder / "certificates" / f"{certificate['case']}.json"
     assert json.loads(path.read_text()) == certificate
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and list(path.parent.iterdir()) == [path]
     checked = run("subject", "certificate", "verify", path, "--trust", shop.folder / "proof.pub", "--json")
     assert checked.code == 0 and checked.json()["ok"] is True
     assert shop.run("verify", shop.out).code == 0
@@ -138,6 +139,20 @@ def test_a_certificate_that_was_changed_is_refused(shop: Shop) -> None:
     done = shop.run("subject", "certificate", "verify", path, "--json")
     assert done.code == 1 and done.json()["ok"] is False
     assert shop.run("subject", "certificate", "verify", shop.place / "nothing.json").code == 2
+
+
+def test_a_certificate_that_cannot_be_written_leaves_no_draft_and_can_be_had_again(shop: Shop) -> None:
+    decoy = shop.place / "decoy"
+    decoy.write_text("untouched")
+    (shop.place / ".mine.json.part").symlink_to(decoy)
+    named = ("--certificate", shop.place / "mine.json")
+    assert shop.run("subject", "erase", "--yes", "--subject", PERSON, *named).code == 0
+    assert decoy.read_text() == "untouched"
+    (shop.place / "taken").mkdir()
+    before = shop.visible()
+    done = shop.run("subject", "erase", "--yes", "--subject", PERSON, "--certificate", shop.place / "taken")
+    assert done.code == 2 and "the erasure is certified; run it again with another --certificate" in done.said
+    assert shop.visible() == before
 
 
 def test_several_outputs_follow_one_option(shop: Shop) -> None:
