@@ -56,6 +56,14 @@ def test_what_the_input_lacks_and_what_the_policy_does_not_name_is_told(shop: Sh
     assert told[1] == "Left out, because the policy does not name it: browser"
 
 
+def test_an_input_without_records_gives_an_empty_output_and_says_so(shop: Shop) -> None:
+    for name, data in (("none.jsonl", b""), ("header.csv", b"order_id,placed_at\n")):
+        (shop.place / name).write_bytes(data)
+        done = shop.run("protect", shop.place / name, "--dataset", "orders", "--out", shop.place / f"{name}-out")
+        assert done.code == 0 and "The input holds no record, so the output is empty." in done.said
+        assert shop.run("verify", shop.place / f"{name}-out").code == 0
+
+
 def test_options_stand_anywhere_after_the_command(shop: Shop) -> None:
     more = write_lines(shop.place / "more.jsonl", [order(1)])
     words: list[str | Path] = [
@@ -123,6 +131,14 @@ def test_options_of_a_runner_follow_its_name(shop: Shop) -> None:
         ({"INPUT": "shop/policy.yaml"}, "unknown extension; Consentry reads .parquet"),
         ({"INPUT": " "}, "INPUT is missing or blank: name files, folders or globs"),
         ({"INPUT": "\udcff.jsonl"}, "is not UTF-8 text"),
+        ({"INPUT": "empty.csv"}, "empty.csv: is empty, and the first line of such a file must name its columns"),
+        (
+            {"INPUT": "others.csv"},
+            "orders: no column of the input would be left; the input has: a, (hidden);",
+        ),
+        ({"INPUT": "others.csv"}, "the dataset declares: order_id, placed_at, customer.id"),
+        ({"INPUT": "others.csv"}, "(the policy has: orders), or declare their fields; nothing was done"),
+        ({"INPUT": "dropped.jsonl"}, "no column of the input would be left; the input has: payment;"),
         ({"INPUT": None}, "Missing argument 'INPUT…'"),
         ({"INPUT": None, "--lenient": "="}, "--lenient: no such option"),
         ({"--lenient": "="}, "--lenient: no such option"),
@@ -137,6 +153,9 @@ def test_options_of_a_runner_follow_its_name(shop: Shop) -> None:
     ],
 )
 def test_wrong_use_is_told_before_anything_is_done(shop: Shop, changes: dict[str, str | None], says: str) -> None:
+    (shop.place / "empty.csv").write_bytes(b"\n\n")
+    (shop.place / "others.csv").write_text("a,kim@example.com\n1,2\n")
+    write_lines(shop.place / "dropped.jsonl", [{"payment": {"card": {"cvv": "675"}}}])
     before = shop.visible(), shop.stored()
     said = {
         "INPUT": "orders.jsonl",
