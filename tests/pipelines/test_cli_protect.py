@@ -231,7 +231,16 @@ def test_an_error_of_our_own_says_where_and_not_what(shop: Shop) -> None:
     assert_no_value(done)
 
 
-def test_an_interrupted_run_says_so_and_leaves_nothing(shop: Shop) -> None:
+INTERRUPTED = "consentry: interrupted; what was not complete did not become visible\n"
+TERMINATED = "consentry: ended by SIGTERM; what was not complete did not become visible; run it again\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"), [(signal.SIGINT, 130, INTERRUPTED), (signal.SIGTERM, 3, TERMINATED)]
+)
+def test_an_interrupted_run_says_so_and_leaves_nothing(
+    shop: Shop, number: signal.Signals, code: int, says: str
+) -> None:
     write_lines(shop.orders, [*(order(number) for number in range(60_000)), BROKEN])
     before = shop.visible()
     command = [
@@ -249,10 +258,10 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(shop: Shop) -> None:
         while shop.visible() == before and program.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
         time.sleep(0.3)  # into the run
-        program.send_signal(signal.SIGINT)
+        program.send_signal(number)
         out, err = program.communicate(timeout=60)
-    assert (program.returncode, out) == (130, "")
-    assert err == "consentry: interrupted; what was not complete did not become visible\n"
+    assert (program.returncode, out) == (code, "")
+    assert err == says
     assert shop.visible() == before
     assert shop.run("consent", "verify").code == 0
 
