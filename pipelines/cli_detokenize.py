@@ -12,7 +12,7 @@ import typer
 from ..schemas.errors import ConfigError
 from .cli_detokenize_file import check_file_use, detokenize_into
 from .cli_options import FLAG, ConfigOption, JsonOption, now_us, open_project, utf8_text
-from .console import notice, print_json, print_table, print_texts
+from .console import counted, notice, print_json, print_table, print_texts
 
 if TYPE_CHECKING:
     from ..transforms.access.detokenize import Answer, Desk
@@ -185,7 +185,9 @@ def _texts(
         answers = [span.answer for each in restored for span in each.spans]
         refused = sum(answer.decision == "refused" for answer in answers)
         if refused:
-            notice(f"{refused} of {len(answers)} tokens were refused and stay as they stand", style="yellow")
+            of = counted(len(answers), "token", "tokens")
+            stay = "was refused and stays as it stands" if refused == 1 else "were refused and stay as they stand"
+            notice(f"{refused:,} of {of} {stay}", style="yellow")
         _explain(answers)
     return all(each.complete for each in restored)
 

@@ -9,7 +9,7 @@ import typer
 
 from ..schemas.errors import ConfigError
 from .cli_options import now_us
-from .console import notice, print_json
+from .console import counted, notice, print_json
 
 if TYPE_CHECKING:
     from ..schemas.project import Project
@@ -48,7 +48,6 @@ def detokenize_into(project: Project, who: Mapping[str, Any], request: Mapping[s
     Raises:
         PrivacyError: No file was written.
     """
-    from ..schemas.wording import counted
     from .bulk_detokenize import BulkRequest, detokenize_file
     from .desk import open_desk
     from .progress import progress_bar

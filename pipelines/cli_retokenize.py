@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .cli_options import FLAG, ConfigOption, JsonOption, open_project
-from .console import notice, print_json
+from .console import counted, notice, print_json
 
 __all__ = ["retokenize"]
 
@@ -51,7 +51,7 @@ def retokenize(
         )
         return
     notice(f"{out}: all tokens are of key version {done.version}; check it: consentry verify {out}")
-    notice(f"vault: {done.copied} entries sealed anew, {done.dropped} old ones removed")
+    notice(f"vault: {counted(done.copied, 'entry', 'entries')} sealed anew, {done.dropped:,} old removed")
     for place, versions in sorted(done.waiting.items()):
         told = ", ".join(map(str, versions))
         notice(f"{place}: still has tokens of version {told}, so entries of theirs stay; retokenize it, too")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..schemas.errors import ConfigError, OutputError
-from ..schemas.wording import counted
 from .beam_output import without_tracebacks
 from .cli_options import (
     FLAG,
@@ -22,7 +21,7 @@ from .cli_options import (
     utf8_text,
 )
 from .confirmation import confirm
-from .console import notice, print_json, print_table
+from .console import counted, notice, print_json, print_table
 
 if TYPE_CHECKING:
     from ..schemas.certificate import Certificate

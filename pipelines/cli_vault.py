@@ -9,7 +9,7 @@ import typer
 
 from .cli_options import FLAG, ConfigOption, JsonOption, now_us, open_project, remember_config
 from .cli_vault_keeping import rewrap, sweep
-from .console import notice, print_json, print_table
+from .console import counted, notice, print_json, print_table
 
 __all__ = ["vault_app"]
 
@@ -108,8 +108,8 @@ def status(context: typer.Context, config: ConfigOption = None, json: JsonOption
     )
     applied = found["vault"]["applied"]
     if applied is not None:
-        waiting = found["ledger_entries_not_applied"]
-        notice(f"The vault has followed the ledger to entry {applied['position']:,}; {waiting:,} are newer.")
+        newer = counted(found["ledger_entries_not_applied"], "is", "are")
+        notice(f"The vault has followed the ledger to entry {applied['position']:,}; {newer} newer.")
     if held := found["held_back"]:
         print_table("Held back for legal obligations", tuple(held[0]), [tuple(each.values()) for each in held])
     for each in held:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from .info_types import Bucket, GeneralizeRule, IpPrefix, Prefix
 from .policy import Policy
 
-__all__ = ["coarseness", "counted", "join_words", "plain_name", "quoted_reason", "time_span"]
+__all__ = ["coarseness", "join_words", "plain_name", "quoted_reason", "time_span", "with_article"]
 
 
 def plain_name(name: str) -> str:
@@ -20,6 +20,16 @@ def plain_name(name: str) -> str:
     return name.replace("_", " ").replace("-", " ")
 
 
+def with_article(name: str) -> str:
+    """A name with “a” or “an” before it.
+
+    >>> with_article("analyst"), with_article("support agent"), with_article("user"), with_article("underwriter")
+    ('an analyst', 'a support agent', 'a user', 'an underwriter')
+    """
+    sounds_open = name[:1].lower() in tuple("aeiou") and not name.lower().startswith(("us", "uni", "eu"))
+    return f"{'an' if sounds_open else 'a'} {name}"
+
+
 def join_words(words: Iterable[str], last: str = "and") -> str:
     """Joins words as a sentence does.
 
@@ -28,15 +38,6 @@ def join_words(words: Iterable[str], last: str = "and") -> str:
     """
     found = list(words)
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} {last} {found[-1]}" if found else "nothing"
-
-
-def counted(count: int, one: str, many: str) -> str:
-    """A number and what there is of it.
-
-    >>> counted(1, "cell holds", "cells hold"), counted(2000, "cell holds", "cells hold")
-    ('1 cell holds', '2,000 cells hold')
-    """
-    return f"{count:,} {one if count == 1 else many}"
 
 
 def quoted_reason(policy: Policy, purpose: str) -> str:

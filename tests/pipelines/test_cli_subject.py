@@ -59,7 +59,7 @@ def test_an_export_needs_who_asks_and_a_log_that_can_be_written(shop: Shop) -> N
     log = shop.folder / "access.db"
     log.rename(shop.folder / "gone.db")
     done = shop.run("subject", "export", "--subject", PERSON, "--actor", "ana", "--json")
-    assert done.code == 2 and done.out == "" and "access_log is missing" in done.said
+    assert done.code == 2 and done.out == "" and "access log is missing" in done.said
 
 
 def test_a_stranger_s_export_holds_nothing(shop: Shop) -> None:
