@@ -51,7 +51,8 @@ def retokenize(
         )
         return
     notice(f"{out}: all tokens are of key version {done.version}; check it: consentry verify {out}")
-    notice(f"vault: {counted(done.copied, 'entry', 'entries')} sealed anew, {counted(done.dropped, 'old one', 'old ones')} removed")
+    copied, dropped = counted(done.copied, "entry", "entries"), counted(done.dropped, "old one", "old ones")
+    notice(f"vault: {copied} sealed anew, {dropped} removed")
     for place, versions in sorted(done.waiting.items()):
         told = ", ".join(map(str, versions))
         notice(f"{place}: still has tokens of version {told}, so entries of theirs stay; retokenize it, too")
