@@ -20,6 +20,7 @@ from ..transforms.stage import SharedStage, StageConfig, settle_stage
 from .checkpoints import Checkpoints
 from .desk import check_stores, distribution_rules, open_stores
 from .file_systems import check_file_system
+from .fitting_inputs import check_some_column_leaves, check_some_header
 from .graph import ProtectFiles, RunWatch, SharedWatch
 from .keyring_files import open_proof_keys
 from .known_outputs import KnownOutput, noted_run, place_of
@@ -113,7 +114,9 @@ def run_protect(
 def _fitting_sources(inputs: Sequence[str], policy: Policy, dataset: str) -> Sources:
     """Returns the sources, or refuses what the dataset cannot be."""
     sources = plan_sources(inputs)
+    check_some_header(sources)
     check_dataset_columns(sources.schema, dataset_of(policy, dataset), dataset)
+    check_some_column_leaves(sources.schema, policy, dataset)
     check_untokenized(sources, policy, dataset)
     return sources
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..schemas.errors import ConfigError, OutputError
 from ..transforms.access.detokenize import AnsweredColumn, Desk
+from ..transforms.actions import REDACTED
 from .private_file import private_file
 from .token_files import open_token_file
 from .token_portions import Portion, TokenFile
@@ -57,6 +58,7 @@ class BulkReport:
     Attributes:
         domain: Token domain that was asked.
         rows: Rows of the file that were read.
+        redacted: Rows whose cell ``protect`` or ``redact`` left as ``[redacted]``; it holds no token, and stays.
         rules: How many tokens each rule decided about.
         says: Each of these rules as one sentence.
         written: Whether there is a file; not where the policy refuses the request whatever the token.
@@ -64,6 +66,7 @@ class BulkReport:
 
     domain: str
     rows: int
+    redacted: int
     rules: dict[str, int]
     says: dict[str, str]
     written: bool
@@ -83,6 +86,7 @@ class BulkReport:
         return {
             "domain": self.domain,
             "rows": self.rows,
+            "redacted": self.redacted,
             "tokens": self.allowed + self.refused,
             "allowed": self.allowed,
             "refused": self.refused,
@@ -102,7 +106,8 @@ def detokenize_file(
 ) -> BulkReport:
     """Writes a file with the values of a column that may be given out, and returns what came of it.
 
-    Columns and rows stay; where a token is refused its value is null, and the column ``…_rule`` says why. Where the
+    Columns and rows stay; where a token is refused its value is null, and the column ``…_rule`` says why. What is null
+    or ``[redacted]`` is no token: it stays as it is, nobody is asked for it, and no rule stands beside it. Where the
     policy refuses the request whatever the token, that is logged for the first portion, and no file is written.
 
     Raises:
@@ -139,18 +144,20 @@ class _Asking:
         self._key_version = key_version
         self._rules: Counter[str] = Counter()
         self._says: dict[str, str] = {}
+        self._redacted = 0
         self.rows = 0
 
     def answers(self, portion: Portion) -> tuple[Sequence[str | None], Sequence[str | None]]:
-        """Returns the value of each row, and the rule that decided; both None where there is no token."""
-        places = [place for place, token in enumerate(portion.tokens) if token is not None]
+        """Returns the value of each row, and the rule that decided; the cell as it is and None where it is no token."""
+        places = [place for place, token in enumerate(portion.tokens) if token is not None and token != REDACTED]
         answered = self._asked(portion, places)
         self.rows += len(portion.tokens)
+        self._redacted += portion.tokens.count(REDACTED)
         self._rules.update(rule.value for rule in answered.rules)
         self._says |= {rule.value: says for rule, says in answered.says.items()}
         if answered.standing:
             raise _RefusedWholeError
-        values: list[str | None] = [None] * len(portion.tokens)
+        values = list(portion.tokens)
         rules: list[str | None] = [None] * len(portion.tokens)
         for place, value, rule in zip(places, answered.values, answered.rules, strict=True):
             values[place], rules[place] = value, rule.value
@@ -159,7 +166,12 @@ class _Asking:
     def report(self, *, written: bool) -> BulkReport:
         """Returns what came of all portions."""
         return BulkReport(
-            domain=self._domain, rows=self.rows, rules=dict(self._rules), says=self._says, written=written
+            domain=self._domain,
+            rows=self.rows,
+            redacted=self._redacted,
+            rules=dict(self._rules),
+            says=self._says,
+            written=written,
         )
 
     def _asked(self, portion: Portion, places: Sequence[int]) -> AnsweredColumn:

@@ -19,6 +19,7 @@ from ..schemas.consent import format_instant
 from ..schemas.errors import ConfigError, IntegrityError, OutputError, PrivacyError
 from ..schemas.manifest import SignatureText
 from ..schemas.project import CheckpointRule, Project
+from ..schemas.store_uri import told_store
 from ..transforms.crypto.key_sets import ProofKeys, PublicKeys, Signature, SignatureContext
 from ..transforms.stores.chained_log import ChainedLog, open_chained_log
 from ..transforms.stores.hash_chain import START
@@ -154,7 +155,7 @@ class Checkpoints:
 
     def _failed(self, name: LogName, error: PrivacyError) -> None:
         self._not_before = self._clock() + PAUSE
-        self._told(f"no checkpoint of the {name} was exported: {error}")
+        self._told(f"no checkpoint of the {told_store(name)} was exported: {error}")
 
     def _due(self, name: LogName, position: int, rule: CheckpointRule) -> bool:
         now, known = self._clock(), self._note.logs.get(name)

@@ -1,8 +1,8 @@
 """The command line: ``consentry COMMAND …``.
 
 Exit codes: 0 done; 1 done, and the answer is no; 2 wrong use or configuration, nothing was done; 3 the run failed and
-no output became visible; 130 interrupted. Commands import what they need when they run: detokenization never loads
-Beam.
+no output became visible, by SIGTERM too; 130 interrupted. Commands import what they need when they run: detokenization
+never loads Beam.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .cli_subject import subject_app
 from .cli_vault import vault_app
 from .cli_verify import verify
 from .console import notice
-from .interrupts import end_at_once, interrupt_in_silence
+from .interrupts import TerminatedError, end_at_once, interrupt_in_silence
 
 __all__ = ["app", "main"]
 
@@ -86,6 +86,9 @@ def main() -> None:
         raise
     except StoppedError:
         _end_interrupted()
+    except TerminatedError:
+        notice("consentry: ended by SIGTERM; what was not complete did not become visible; run it again", style="red")
+        end_at_once(RUN_FAILED)
     except PrivacyError as error:
         notice(_told(error), style="red")
         sys.exit(error.exit_code)

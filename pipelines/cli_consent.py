@@ -18,7 +18,7 @@ from .cli_options import (
     remember_config,
     utf8_text,
 )
-from .console import notice, print_json, print_table
+from .console import counted, notice, print_json, print_table
 
 __all__ = ["consent_app"]
 
@@ -47,7 +47,8 @@ def import_events(
     if json:
         print_json({"added": result.added, "known": result.known})
     else:
-        notice(f"{result.added:,} consent events added, {result.known:,} known already", style="green")
+        added = counted(result.added, "consent event", "consent events")
+        notice(f"{added} added, {result.known:,} known already", style="green")
 
 
 @consent_app.command()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..schemas.errors import ConfigError
 from .beam_output import without_tracebacks
 from .cli_options import (
     AtOption,
@@ -115,12 +116,20 @@ def replay(
     be opened no longer than before. Letters whose key is destroyed stay. A stream
     that writes to DIR must be stopped first.
     """
+    _check_reason(reason)
     with without_tracebacks():
         report = _replayed(open_project(context, config), folder, now=instant_or_now(at), reason=reason)
     if json:
         print_json(report.as_json())
     else:
         _summarise(report, folder)
+
+
+def _check_reason(reason: str | None) -> None:
+    from .letter_reasons import known_reasons
+
+    if reason is not None and reason not in (known := known_reasons()):
+        raise ConfigError(f"--reason: there is no such reason; write one of: {', '.join(known)}; nothing was done")
 
 
 def _replayed(project: Project, folder: str, *, now: int, reason: str | None) -> ReplayReport:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..schemas.errors import ConfigError
-from .cli_detokenize_file import check_file_use, detokenize_into
+from .cli_detokenize_file import check_file_use, check_no_file_use, detokenize_into
 from .cli_options import FLAG, ConfigOption, JsonOption, now_us, open_project, utf8_text
-from .console import notice, print_json, print_table, print_texts
+from .console import counted, notice, print_json, print_table, print_texts
 
 if TYPE_CHECKING:
     from ..transforms.access.detokenize import Answer, Desk
@@ -102,21 +102,19 @@ def detokenize(
             json=json,
         )  # fmt: skip
         return
-    for option, value in (("column", column), ("out", out), ("domain", domain), ("subject-column", subject_column)):
-        if value is not None:
-            raise ConfigError(f"--{option}: only with --from FILE; name the file")
+    check_no_file_use({"column": column, "out": out, "domain": domain, "subject-column": subject_column})
     _check_use(context, words or [], text=text, null=null, key_version=key_version)
     from .desk import open_desk
 
     who = {"purpose": purpose, "role": role, "actor": actor}
     project = open_project(context, config)
-    domain, given = (None, words or []) if text else (utf8_text((words or [])[0]), (words or [])[1:])
+    first, given = (None, words or []) if text else (utf8_text((words or [])[0]), (words or [])[1:])
     asked = list(_asked(given, text=text, null=null))
     with open_desk(project, clock=now_us) as desk:
-        if domain is None:
+        if first is None:
             complete = _texts(desk, asked, who, subject, json=json, end="\0" if null else "\n")
         else:
-            complete = _tokens(desk, domain, asked, who, subject, key_version, json=json)
+            complete = _tokens(desk, first, asked, who, subject, key_version, json=json)
     if not complete:
         raise typer.Exit(1)
 
@@ -185,7 +183,9 @@ def _texts(
         answers = [span.answer for each in restored for span in each.spans]
         refused = sum(answer.decision == "refused" for answer in answers)
         if refused:
-            notice(f"{refused} of {len(answers)} tokens were refused and stay as they stand", style="yellow")
+            of = counted(len(answers), "token", "tokens")
+            stay = "was refused and stays as it stands" if refused == 1 else "were refused and stay as they stand"
+            notice(f"{refused:,} of {of} {stay}", style="yellow")
         _explain(answers)
     return all(each.complete for each in restored)
 

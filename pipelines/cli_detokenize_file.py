@@ -9,12 +9,12 @@ import typer
 
 from ..schemas.errors import ConfigError
 from .cli_options import now_us
-from .console import notice, print_json
+from .console import counted, notice, print_json
 
 if TYPE_CHECKING:
     from ..schemas.project import Project
 
-__all__ = ["check_file_use", "detokenize_into"]
+__all__ = ["check_file_use", "check_no_file_use", "detokenize_into"]
 
 
 def check_file_use(given: Mapping[str, object], **needed: object) -> None:
@@ -34,6 +34,20 @@ def check_file_use(given: Mapping[str, object], **needed: object) -> None:
     for name, value in needed.items():
         if value is None:
             raise ConfigError(f"--{name}: is missing; with --from name --column and --out")
+
+
+def check_no_file_use(given: Mapping[str, object]) -> None:
+    """Refuses options that go with ``--from`` alone.
+
+    Args:
+        given: What was given of them, by name.
+
+    Raises:
+        ConfigError: Names the first.
+    """
+    for option, value in given.items():
+        if value is not None:
+            raise ConfigError(f"--{option}: only with --from FILE; name the file")
 
 
 def detokenize_into(project: Project, who: Mapping[str, Any], request: Mapping[str, Any], *, json: bool) -> None:
@@ -64,6 +78,8 @@ def detokenize_into(project: Project, who: Mapping[str, Any], request: Mapping[s
         notice(f"{report.allowed:,} of {total:,} tokens in {report.rows:,} rows have their values in {request['out']}"
                if report.written else f"{request['out']}: not written, because the request itself is refused",
                style="yellow" if report.refused else "green")  # fmt: skip
+        if report.redacted:
+            notice(f"  {counted(report.redacted, 'cell holds', 'cells hold')} no token: redacted")
         for rule, count in sorted(report.rules.items()):
             if rule != "permitted":
                 notice(f"  {count:,} refused ({rule}): {report.says[rule]}", style="yellow")

@@ -117,7 +117,9 @@ def _summarise(manifest: Manifest, out: str) -> None:
     print_table(f"{out}: the books balance", ("records", "count"), rows)
     if manifest.reasons:
         print_table("Dead letters", ("reason", "count"), sorted(manifest.reasons.items()))
-    if manifest.absent:
+    if not books.in_:
+        notice("The input holds no record, so the output is empty.", style="yellow")
+    if manifest.absent and books.in_:
         notice(f"The input has not: {', '.join(manifest.absent)}")
     if manifest.drift:
         notice(f"Left out, because the policy does not name it: {', '.join(manifest.drift)}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .cli_options import FLAG, ConfigOption, JsonOption, open_project
-from .console import notice, print_json
+from .console import counted, notice, print_json
 
 __all__ = ["retokenize"]
 
@@ -51,7 +51,8 @@ def retokenize(
         )
         return
     notice(f"{out}: all tokens are of key version {done.version}; check it: consentry verify {out}")
-    notice(f"vault: {done.copied} entries sealed anew, {done.dropped} old ones removed")
+    copied, dropped = counted(done.copied, "entry", "entries"), counted(done.dropped, "old one", "old ones")
+    notice(f"vault: {copied} sealed anew, {dropped} removed")
     for place, versions in sorted(done.waiting.items()):
         told = ", ".join(map(str, versions))
         notice(f"{place}: still has tokens of version {told}, so entries of theirs stay; retokenize it, too")

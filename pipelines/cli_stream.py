@@ -6,8 +6,9 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
@@ -18,8 +19,17 @@ from .console import notice, print_json, print_table
 
 if TYPE_CHECKING:
     from ..schemas.project import Project
+    from .streams.message_source import MessageTopic
     from .streams.places import ReaderOptions
+    from .streams.record_sink import RecordSink
     from .streams.run import Observer, StreamOptions
+    from .streams.sources import StreamSource
+
+    class _OpenPlaces(TypedDict):
+        source: StreamSource
+        consents: MessageTopic | None
+        sink: RecordSink | None
+
 
 __all__ = ["stream_app"]
 
@@ -92,58 +102,76 @@ def stream(
     if missing or dataset is None or source is None or out is None:
         raise ConfigError(f"{', '.join(missing)}: is missing or blank; see `consentry stream --help`")
     project = open_project(context, config)
-    from .streams.places import MessageFormat, ReaderOptions
     from .streams.run import StreamOptions
+
+    places = _Places(source=source, consents=consents, to=to, reader=_reader(message_format, schema, registry))
+    options = StreamOptions(dataset=dataset, out=out, latency=latency / 1000, memory=memory * MIB)
+    with ExitStack() as opened, without_tracebacks():
+        _streamed(opened, project, options, places, _observer(opened, metrics), until_idle=until_idle)
+    notice(f"\nStopped; start it again to go on. Check it any time: consentry verify {out}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    """Where a stream reads and sends.
+
+    Attributes:
+        source: URI of the events.
+        consents: URI of consent events; None: they come by other ways.
+        to: URI of a topic for protected events; None: nobody gets them.
+        reader: How messages hold events.
+    """
+
+    source: str
+    consents: str | None
+    to: str | None
+    reader: ReaderOptions
+
+    def open(self, opened: ExitStack, project: Project, options: StreamOptions) -> _OpenPlaces:
+        """Opens all of them; ``opened`` closes them."""
+        from ..schemas.policy_file import read_policy
+        from ..transforms.protection_plan import dataset_of
+        from .streams.places import open_source, open_topic
+        from .streams.received import received_in
+        from .streams.record_sink import open_sink
+
+        policy, received = read_policy(project.policy), received_in(project, options.out)
+        place = open_source(self.source, self.reader, policy, dataset_of(policy, options.dataset), received=received)
+        found: _OpenPlaces = {"source": opened.enter_context(closing(place)), "consents": None, "sink": None}
+        if self.consents is not None:
+            topic = open_topic(self.consents, option="--consents", received=received)
+            found["consents"] = opened.enter_context(closing(topic))
+        if self.to is not None:
+            sink = open_sink(self.to, read=(self.source, self.consents or ""))
+            found["sink"] = opened.enter_context(closing(sink))
+        return found
+
+
+def _reader(message_format: str, schema: Path | None, registry: str | None) -> ReaderOptions:
+    from .streams.places import MessageFormat, ReaderOptions
 
     if message_format not in tuple(MessageFormat):
         raise ConfigError(f"--format: write one of {', '.join(MessageFormat)}")
-    reader = ReaderOptions(MessageFormat(message_format), schema=schema, registry=registry)
-    options = StreamOptions(dataset=dataset, out=out, latency=latency / 1000, memory=memory * MIB)
-    with ExitStack() as opened, without_tracebacks():
-        observer = _observer(opened, metrics)
-        _streamed(opened, project, options, reader, observer, until_idle, source=source, consents=consents, to=to)
-    notice(f"\nStopped; start it again to go on. Check it any time: consentry verify {out}")
+    return ReaderOptions(MessageFormat(message_format), schema=schema, registry=registry)
 
 
 def _streamed(
     opened: ExitStack,
     project: Project,
     options: StreamOptions,
-    reader: ReaderOptions,
+    places: _Places,
     observer: Observer,
-    until_idle: bool,
     *,
-    source: str,
-    consents: str | None,
-    to: str | None,
+    until_idle: bool,
 ) -> None:
-    """Opens the places of a stream, which ``opened`` closes, and runs it until a signal or, if wished, until idle."""
-    from ..schemas.policy_file import read_policy
-    from ..transforms.protection_plan import dataset_of
-    from .streams.places import open_source, open_topic
-    from .streams.received import received_in
-    from .streams.record_sink import open_sink
+    """Runs a stream until a signal or, if wished, until idle."""
     from .streams.run import run_stream
 
-    policy, received = read_policy(project.policy), received_in(project, options.out)
-    place = open_source(source, reader, policy, dataset_of(policy, options.dataset), received=received)
-    events, topic = opened.enter_context(closing(place)), None
-    if consents is not None:
-        topic = opened.enter_context(closing(open_topic(consents, option="--consents", received=received)))
-    sink = None if to is None else opened.enter_context(closing(open_sink(to, read=(source, consents or ""))))
+    found = places.open(opened, project, options)
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         opened.callback(signal.signal, name, signal.signal(name, lambda *_: stop.set()))
-    run_stream(
-        project,
-        options,
-        source=events,
-        consents=topic,
-        observer=observer,
-        stop=stop,
-        until_idle=until_idle,
-        sink=sink,
-    )
+    run_stream(project, options, observer=observer, stop=stop, until_idle=until_idle, **found)
 
 
 def _observer(opened: ExitStack, metrics: str | None) -> Observer:

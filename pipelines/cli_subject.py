@@ -20,14 +20,17 @@ from .cli_options import (
     remember_config,
     utf8_text,
 )
-from .console import notice, print_json, print_table
+from .confirmation import confirm
+from .console import counted, notice, print_json, print_table
 
 if TYPE_CHECKING:
     from ..schemas.certificate import Certificate
+    from .subject_traces import SubjectTraces
 
 __all__ = ["subject_app"]
 
 STANDARD_INPUT = "-"
+UNKNOWN = "Nothing is known of this id in the vault, the ledger and the data keys: is it as the datasets spell it?"
 
 subject_app = typer.Typer(
     help="The rights of a data subject: what is held on a person, and its erasure.", no_args_is_help=True
@@ -82,6 +85,8 @@ def export(
         print_json(found)
     else:
         _show(found)
+    if not found["known"]:
+        notice(f"{UNKNOWN} No value is held.", style="yellow")
 
 
 @subject_app.command(context_settings={"allow_extra_args": True})
@@ -112,6 +117,9 @@ def erase(
     without: Annotated[
         list[str] | None, typer.Option(metavar="DIR", help="An output named before that is gone for good.")
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", metavar=FLAG, help="Do not ask. Needed where standard input is no terminal.")
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -120,8 +128,14 @@ def erase(
     Interrupted, run it again: it goes on where it was, and never says done
     before it is. The person is named each time, because nothing here keeps
     the id. More outputs may be named later; that gives a new certificate.
+
+    Asks at a terminal before it begins; elsewhere --yes is needed. What was
+    begun already goes on with --resume without a question.
     """
+    from .held_values import lost_words
+    from .lost_holds import hold_states
     from .subject_erasure import EraseOptions, erase_subject
+    from .subject_traces import traces_of
 
     project = open_project(context, config)
     if no_hold and hold_until is not None:
@@ -134,8 +148,14 @@ def erase(
         hold_until=None if hold_until is None else instant_or_now(hold_until),
         resume=resume,
     )
+    person = _subject(subject)
+    traces = traces_of(project, person)
+    for hold in hold_states(project, now=now_us()):
+        if hold.is_lost:
+            notice(lost_words(hold.case, hold.domain), style="red")
+    confirm(_question(traces, len(options.outputs)), command="subject erase", yes=yes or resume)
     with without_tracebacks():
-        made = erase_subject(project, _subject(subject), options, clock=now_us)
+        made = erase_subject(project, person, options, clock=now_us)
     path = certificate or project.root / "certificates" / f"{made.case}.json"
     _write_certificate(path, made.dumps())
     if json:
@@ -143,6 +163,8 @@ def erase(
     else:
         _tell(made)
     notice(f"{path}: the certificate; check it with: consentry subject certificate verify {path} --trust proof.pub")
+    if not traces.is_known:
+        notice(f"{UNKNOWN} The erasure stands all the same: later records of this id permit nothing.", style="yellow")
 
 
 @subject_app.command()
@@ -230,6 +252,17 @@ def _subject(subject: str) -> str:
         raise ConfigError("--subject -: standard input is not UTF-8 text; write it in UTF-8") from None
 
 
+def _question(traces: SubjectTraces, outputs: int) -> str:
+    if not traces.is_known:
+        return f"{UNKNOWN} Record its erasure all the same? It cannot be undone."
+    held = (
+        f"{counted(traces.vault_entries, 'vault entry', 'vault entries')}, "
+        f"{counted(traces.consent_events, 'consent event', 'consent events')}"
+    )
+    rewritten = f"; {counted(outputs, 'output is', 'outputs are')} rewritten" if outputs else ""
+    return f"Erase this person for good ({held}{rewritten})? It cannot be undone."
+
+
 def _outputs(context: typer.Context, outputs: list[str] | None) -> tuple[str, ...]:
     """The outputs of ``--outputs DIR…``: typer takes one for each option, the others are what is left over."""
     if context.args and not outputs:
@@ -255,11 +288,11 @@ def _write_private(path: Path, document: Any) -> None:
 
 def _write_certificate(path: Path, text: str) -> None:
     """Writes the certificate whole or not at all; the journal keeps it, so that it can be had again."""
-    made = path.with_name(f".{path.name}.part")
+    from .private_file import replace_privately
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        made.write_text(text, encoding="utf-8")
-        made.replace(path)
+        replace_privately(path, text.encode())
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror}); the erasure is certified; run it again with another "

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_options import FLAG, ConfigOption, JsonOption, open_project, remember_config
+from .cli_options import FLAG, ConfigOption, JsonOption, now_us, open_project, remember_config
 from .cli_vault_keeping import rewrap, sweep
-from .console import notice, print_json, print_table
+from .console import counted, notice, print_json, print_table
 
 __all__ = ["vault_app"]
 
@@ -91,9 +91,10 @@ def copy(
 @vault_app.command()
 def status(context: typer.Context, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show what the stores hold, in numbers. Needs no key."""
+    from .held_values import lost_words
     from .store_care import store_status
 
-    found = store_status(open_project(context, config))
+    found = store_status(open_project(context, config), now=now_us())
     if json:
         print_json(found)
         return
@@ -107,8 +108,13 @@ def status(context: typer.Context, config: ConfigOption = None, json: JsonOption
     )
     applied = found["vault"]["applied"]
     if applied is not None:
-        waiting = found["ledger_entries_not_applied"]
-        notice(f"The vault has followed the ledger to entry {applied['position']:,}; {waiting:,} are newer.")
+        newer = counted(found["ledger_entries_not_applied"], "is", "are")
+        notice(f"The vault has followed the ledger to entry {applied['position']:,}; {newer} newer.")
+    if held := found["held_back"]:
+        print_table("Held back for legal obligations", tuple(held[0]), [tuple(each.values()) for each in held])
+    for each in held:
+        if each["lost"]:
+            notice(lost_words(each["case"], each["what"]), style="red")
 
 
 def _held(store: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from .cli_options import ConfigOption, JsonOption, now_us, open_project
-from .console import notice, print_json
+from .console import counted, notice, print_json
 
 __all__ = ["rewrap", "sweep"]
 
@@ -23,7 +23,8 @@ def sweep(context: typer.Context, config: ConfigOption = None, json: JsonOption 
     if json:
         print_json({"values": swept.values, "day_keys": swept.day_keys, "clean": swept.clean})
     else:
-        notice(f"{swept.values:,} values removed from the vault, {swept.day_keys:,} keys of dead letters destroyed")
+        values, keys = counted(swept.values, "value", "values"), counted(swept.day_keys, "key", "keys")
+        notice(f"{values} removed from the vault, {keys} of dead letters destroyed")
     if not swept.clean:
         notice("Another program reads an older state of the vault; run this again when it is done", style="yellow")
         raise typer.Exit(1)
@@ -58,10 +59,11 @@ def rewrap(context: typer.Context, config: ConfigOption = None, json: JsonOption
                     "clean": done.clean})  # fmt: skip
     else:
         rest = "" if unopened else f"; all are under version {done.version}"
-        notice(f"{done.rewrapped:,} of {done.keys:,} data keys wrapped anew{rest}")
+        notice(f"{done.rewrapped:,} of {counted(done.keys, 'data key', 'data keys')} wrapped anew{rest}")
     for version, count in unopened.items():
-        lost = f"{count:,} keys say that they are under version {version}, and do not open"
-        notice(f"{lost}: restore them, or the keyring that knows it", style="red")
+        lost = counted(count, "key says that it is", "keys say that they are")
+        told = f"{lost} under version {version}, and cannot be opened"
+        notice(f"{told}: restore the data keys, or the keyring that knows it", style="red")
     if not done.clean:
         notice("Another program reads, so old wrappings are still in the write-ahead log; run this again later")
     if unopened or not done.clean:

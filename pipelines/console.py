@@ -13,13 +13,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["notice", "print_json", "print_table", "print_text", "print_texts"]
+__all__ = ["counted", "notice", "print_json", "print_table", "print_text", "print_texts"]
 
 STYLES = {"ok": "green", "allowed": "green", "granted": "green", "failed": "red", "refused": "red", "withdrawn": "red"}
 PIPE_WIDTH = 10_000  # wider than any row, so that what another program reads is never folded
 
 # What moves the cursor, reorders text or cannot be encoded: a value must not be able to forge what a terminal shows.
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """A number and what there is of it.
+
+    >>> counted(1, "cell holds", "cells hold"), counted(2000, "cell holds", "cells hold")
+    ('1 cell holds', '2,000 cells hold')
+    """
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def print_json(document: Any) -> None:

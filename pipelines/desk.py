@@ -16,6 +16,7 @@ import pyarrow as pa
 from ..schemas.errors import KeyringError, StoreMissingError
 from ..schemas.policy_file import read_policy
 from ..schemas.project import Project
+from ..schemas.store_uri import told_store
 from ..transforms.access.detokenize import Desk, distribution_rules, oldest_kept
 from ..transforms.crypto.cmac_columns import ColumnCmac
 from ..transforms.crypto.envelope import associated_data, text_fields
@@ -107,7 +108,7 @@ def check_stores(project: Project, names: Iterable[str] = STORES) -> None:
     """
     files = {name: getattr(project, name).partition(":") for name in names}
     missing = [
-        f"{file}: the {name} is missing; restore it, or begin a project with `consentry init`"
+        f"{file}: the {told_store(name)} is missing; restore it, or begin a project with `consentry init`"
         for name, (scheme, _, file) in files.items()
         if scheme == "sqlite" and not Path(file).exists()
     ]

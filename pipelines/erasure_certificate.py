@@ -47,6 +47,8 @@ def made_certificate(
         keys: Sign it.
         now: Microseconds UTC.
     """
+    lost = case.account.get("lost_holds", ())
+    held = [part for part in held if part.domain not in lost]
     certificate = Certificate(
         case=case.id,
         tenant=tenant,
@@ -131,6 +133,12 @@ def _remains(
         yield Remainder(
             what="left_out",
             says=f"Outputs that were named and then left out, as gone for good, so nobody looked at them: {left_out}.",
+        )
+    if lost := ", ".join(case.account.get("lost_holds", ())):
+        yield Remainder(
+            what="hold_lost",
+            says=f"Values that were held back for a legal obligation ({lost}) cannot be opened: their key was gone "
+            "from the data keys before its time. They open again where a backup of the data keys with it is restored.",
         )
     if not tells_id:
         yield Remainder(

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..schemas.consent import parse_instant
-from ..schemas.errors import ConfigError
+from ..schemas.errors import ConfigError, StoreError
 from ..schemas.info_types import Basis, Sight
 from ..schemas.policy import Policy
 from ..schemas.policy_file import read_policy
@@ -31,10 +31,32 @@ from ..transforms.stores.erasure_journal import ErasureCase, HeldBack, erasures_
 from ..transforms.values.masking import masked
 from .desk import Stores, open_stores
 
-__all__ = ["FOREVER", "HeldAnswer", "held_back", "legal_purposes", "release_held", "show_held"]
+__all__ = [
+    "FOREVER",
+    "HeldAnswer",
+    "held_back",
+    "hold_key_name",
+    "legal_purposes",
+    "lost_words",
+    "release_held",
+    "show_held",
+]
 
 FOREVER = parse_instant("9999-12-31T23:59:59.999999Z")
 RULE = "legal_hold"
+
+
+def hold_key_name(case: str, domain: str) -> str:
+    """Returns the name that the key of what a case holds back of a domain has among the day keys."""
+    return f"hold:{case}:{domain}"
+
+
+def lost_words(case: str, domain: str) -> str:
+    """Returns what to say of something held back whose key is gone before its time."""
+    return (
+        f"erasure {case}: what is held back of '{domain}' cannot be opened, because its key is not among the data keys "
+        "though its time is not over; if data_keys was restored from before the erasure, bring the newer one back"
+    )
 
 
 def legal_purposes(policy: Policy, domain: str) -> tuple[str, ...]:
@@ -69,7 +91,7 @@ def held_back(
     for domain, held_values in values.items():
         ends = min(_retained(policy, domain, latest[domain]), FOREVER if until is None else until)
         if ends > now:
-            key = stores.data_keys.day_key(_key_name(case, domain), expires_at=ends)
+            key = stores.data_keys.day_key(hold_key_name(case, domain), expires_at=ends)
             sealed = seal(key, json.dumps(held_values).encode(), _bound(stores, case, domain), random=os.urandom)
             parts.append(HeldBack(domain=domain, until=ends, sealed=sealed))
     return parts
@@ -78,8 +100,8 @@ def held_back(
 def release_held(stores: Stores, case: ErasureCase, held: Sequence[HeldBack], now: int) -> None:
     """Destroys the keys of what is held back."""
     for part in held:
-        if stores.data_keys.find_day_key(_key_name(case.id, part.domain)) is not None:
-            stores.data_keys.day_key(_key_name(case.id, part.domain), expires_at=now)
+        if stores.data_keys.find_day_key(hold_key_name(case.id, part.domain)) is not None:
+            stores.data_keys.day_key(hold_key_name(case.id, part.domain), expires_at=now)
     stores.data_keys.sweep(now)
 
 
@@ -119,6 +141,7 @@ def show_held(
     Raises:
         ConfigError: The actor is blank.
         AccessLogError: The log cannot be written; nothing is shown.
+        StoreError: Something that the role may see is held back, and its key is gone before its time.
         PrivacyError: Keys or stores cannot be used.
     """
     if not actor.strip():
@@ -127,15 +150,21 @@ def show_held(
     case, held = _case(project, case_id)
     with open_stores(project) as stores:
         answers: list[HeldAnswer] = []
+        lost: list[str] = []
         for part in held:
             request = Request(domain=part.domain, purpose=purpose, role=role, actor=actor, subject=None)
             refusal = standing_refusal(request, policy, project.actors)
             ended = part.until <= clock()  # whether or not somebody has swept since
             if case is not None and refusal is None and not ended and purpose in legal_purposes(policy, part.domain):
-                answers += _answers(policy, stores, case, part, role)
+                found = _answers(policy, stores, case, part, role)
+                answers += found or ()
+                lost += [part.domain] if found is None else []
         asked = _Access(at=clock(), actor=actor, role=role, purpose=purpose, case=case_id)
         with closing(open_access_log(project.access_log)) as log:
-            log.append(asked.records(ColumnCmac(stores.keys.derive_root("access-log")), case, answers))
+            shown = [] if lost else answers
+            log.append(asked.records(ColumnCmac(stores.keys.derive_root("access-log")), case, shown))
+        if lost:
+            raise StoreError("; ".join(lost_words(case_id, domain) for domain in lost), reason="hold_lost")
         return answers
 
 
@@ -148,10 +177,13 @@ def _case(project: Project, case_id: str) -> tuple[ErasureCase | None, list[Held
         return case, [] if case is None else journal.held(case.subject)
 
 
-def _answers(policy: Policy, stores: Stores, case: ErasureCase, part: HeldBack, role: str) -> list[HeldAnswer]:
-    key = stores.data_keys.find_day_key(_key_name(case.id, part.domain))
+def _answers(policy: Policy, stores: Stores, case: ErasureCase, part: HeldBack, role: str) -> list[HeldAnswer] | None:
+    """Returns what is held back of a domain, as the role may see it; None where its key is gone."""
+    key = stores.data_keys.find_day_key(hold_key_name(case.id, part.domain))
     domain = policy.token_domain(part.domain)
-    if key is None or domain is None:
+    if key is None:
+        return None
+    if domain is None:
         return []
     held = json.loads(open_sealed(key, part.sealed, _bound(stores, case.id, part.domain)))
     sight = domain.see[role]
@@ -208,10 +240,6 @@ def _retained(policy: Policy, domain: str, latest: int) -> int:
     if found is None or found.retain is None:
         return FOREVER
     return latest + found.retain // timedelta(microseconds=1)
-
-
-def _key_name(case: str, domain: str) -> str:
-    return f"hold:{case}:{domain}"
 
 
 def _bound(stores: Stores, case: str, domain: str) -> bytes:

@@ -8,10 +8,10 @@ the stores.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
-from ..schemas.errors import KeyringError
+from ..schemas.errors import KekError, KekUnavailableError, KeyringError
 from ..schemas.project import Project
 from ..transforms.crypto.kek import Kek
 from ..transforms.crypto.key_sets import PublicKeys
@@ -40,9 +40,10 @@ def back_up_keyring(project: Project, to: Path, kek: Kek) -> None:
 
     Raises:
         KeyringError: The file exists or cannot be written, or the keyring cannot be read.
-        KekError: A KEK cannot be used.
+        KekError: A KEK cannot be used, or that of the backup wraps the keyring itself; nothing was done.
     """
     keyring = open_keyring(project)
+    _check_apart(keyring, kek)
     for key_set in KeySet:
         keyring = keyring.rewrap(key_set, open_project_kek(project, key_set), kek)
     keyring.save(to)
@@ -71,7 +72,7 @@ def _restore(project: Project, source: Path, kek: Kek, *, now: int, accept_loss:
     keyring = Keyring.load(source)
     if keyring.tenant != project.tenant:
         raise KeyringError(f"{source}: belongs to tenant {keyring.tenant!r}, not {project.tenant!r}; name its backup")
-    _check_opens(keyring, kek)
+    _check_opens_backup(keyring, kek, source)
     keyring = _with_ends(_checked_present(project, keyring), keyring, kek)
     _check_trusted(project, keyring, source)
     lost = _lost(project, keyring, kek, source)
@@ -88,10 +89,35 @@ def _restore(project: Project, source: Path, kek: Kek, *, now: int, accept_loss:
         write_trust(project.trust, keyring)
 
 
+def _check_apart(keyring: Keyring, kek: Kek) -> None:
+    """Refuses a KEK that wraps the keyring itself: whoever loses it would lose both."""
+    for key_set, unlock in zip(KeySet, (keyring.unlock_token, keyring.unlock_vault, keyring.unlock_proof), strict=True):
+        with suppress(KekError):
+            unlock(kek)
+            raise KeyringError(
+                f"--kek: it wraps the key set {key_set.value!r} of the keyring itself, so that who loses it loses "
+                "keyring and backup; name one of the backup's own, as passphrase:env:NAME; nothing was done",
+                reason="kek_not_apart",
+            )
+
+
 def _check_opens(keyring: Keyring, kek: Kek) -> None:
     keyring.unlock_token(kek)
     keyring.unlock_vault(kek)
     keyring.unlock_proof(kek)
+
+
+def _check_opens_backup(keyring: Keyring, kek: Kek, source: Path) -> None:
+    """Refuses a KEK that does not open the backup, by the option that named it."""
+    try:
+        _check_opens(keyring, kek)
+    except KekUnavailableError:
+        raise
+    except KekError:
+        raise KekError(
+            f"--kek: does not open {source}: name what wrapped this backup when it was made, not the KEK of the "
+            "project; nothing was done"
+        ) from None
 
 
 def _checked_present(project: Project, backup: Keyring) -> Keyring | None:

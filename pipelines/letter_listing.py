@@ -194,7 +194,7 @@ def show_letter(out: str, letter_id: str, project: Project, policy: Policy, data
         **_place(stored),
         **_state_json(state),
         "says": meaning.says,
-        "next": meaning.next,
+        "next": meaning.next_of(holds_record=opened is None or opened.record is not None),
         "holds": None if opened is None else "a line that is no record" if opened.record is None else "a record",
         "shape": None if opened is None else _shape_of(opened, policy),
     }

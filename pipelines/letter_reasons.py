@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Meaning", "is_known", "meaning_of"]
+__all__ = ["Meaning", "is_known", "known_reasons", "meaning_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,17 @@ class Meaning:
     says: str
     next: str
 
+    def next_of(self, *, holds_record: bool) -> str:
+        """Returns what to do about a letter: a replay cannot read one that holds no record."""
+        return self.next if holds_record or REPLAY not in self.next else SOURCE
 
+
+REPLAY = "dead-letters replay"
 SOURCE = "Repair the producer; this record can be sent again, or its file protected again with --replace."
+NUMBERS = (
+    "Have the producer write the number within the column's range, or as text everywhere, and send the record again, "
+    "or protect its file again with --replace; a replay does not make room for it."
+)
 SCHEMA = "Register the schema, or have the producer write with one that is registered, and send the record again."
 TYPES = (
     "Have the producer write one type; once the policy or the reader is repaired, `consentry dead-letters replay DIR`."
@@ -36,7 +45,7 @@ _READ: Mapping[str, Meaning] = {
     "duplicate_key": Meaning("An object has a key twice.", SOURCE),
     "invalid_utf8": Meaning("The line is not UTF-8.", SOURCE),
     "wrong_type": Meaning("A value is of another kind than most records have at that path.", TYPES),
-    "number_out_of_range": Meaning("The column cannot hold a number of this record exactly.", TYPES),
+    "number_out_of_range": Meaning("The column cannot hold a number of this record exactly.", NUMBERS),
     "too_deep": Meaning("The record has more than 64 levels of objects and lists.", SOURCE),
     "too_many_fields": Meaning("The records have too many different fields: data seem to stand in names.", SOURCE),
     "line_too_long": Meaning("The line has more than 64 MiB; only its beginning was kept.", SOURCE),
@@ -100,6 +109,11 @@ _UNKNOWN = Meaning("This version knows no more of the reason.", "See the notes o
 def is_known(stage: str, reason: str) -> bool:
     """Tells whether a reason has a sentence."""
     return reason in _STAGES.get(stage, {})
+
+
+def known_reasons() -> tuple[str, ...]:
+    """Returns all reasons that have a sentence, of whatever stage, in the order of the alphabet."""
+    return tuple(sorted({reason for reasons in _STAGES.values() for reason in reasons}))
 
 
 def meaning_of(stage: str, reason: str) -> Meaning:

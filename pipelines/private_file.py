@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from ..schemas.errors import OutputError
 
-__all__ = ["private_file"]
+__all__ = ["private_file", "replace_privately"]
 
 MARK = ".consentry-draft-"
 MODE = 0o600
@@ -53,6 +53,29 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
                 draft.unlink()
 
 
+def replace_privately(path: Path, data: bytes) -> None:
+    """Writes a file for its owner alone that takes the place of what has its name, whole or not at all.
+
+    Args:
+        path: In a folder that exists.
+        data: All of it.
+
+    Raises:
+        OSError: It cannot be written; what was there stays, and nothing is left beside it.
+    """
+    _remove_abandoned(path)
+    descriptor, draft = _opened_draft(path)
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        os.fsync(descriptor)
+        draft.replace(path)
+    finally:
+        os.close(descriptor)
+        with suppress(OSError):  # it has the other name by now, unless something went wrong
+            draft.unlink()
+
+
 def _opened(path: Path) -> tuple[int, Path | None]:
     """Returns an open file without a name, or one with its draft's name."""
     flag: int | None = getattr(os, "O_TMPFILE", None)
@@ -62,6 +85,10 @@ def _opened(path: Path) -> tuple[int, Path | None]:
             if Path(f"/proc/self/fd/{descriptor}").exists():
                 return descriptor, None
             os.close(descriptor)
+    return _opened_draft(path)
+
+
+def _opened_draft(path: Path) -> tuple[int, Path]:
     draft = path.with_name(f".{path.name}{MARK}{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, MODE)
     fcntl.flock(descriptor, fcntl.LOCK_EX)

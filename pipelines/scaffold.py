@@ -38,6 +38,7 @@ keyring.json
 *.db-wal
 *.db-shm
 .consentry-checkpoints.json
+.consentry-erasure.lock
 """
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

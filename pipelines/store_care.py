@@ -24,6 +24,7 @@ from ..transforms.stores.open_tables import (
 )
 from ..transforms.stores.postgres_schema import VERSIONS, migrate_store, store_version
 from ..transforms.stores.sqlite_database import VERSION
+from .lost_holds import hold_states
 
 __all__ = ["Migrated", "copy_between", "migrate_stores", "store_status"]
 
@@ -88,8 +89,12 @@ def copy_between(project: Project, store: str, source: str, target: str) -> Copi
     return copy_store(store, one, other)
 
 
-def store_status(project: Project) -> dict[str, Any]:
+def store_status(project: Project, *, now: int) -> dict[str, Any]:
     """Returns what each store of a project holds, in numbers, as the document of ``vault status --json``.
+
+    Args:
+        project: Names the stores.
+        now: Microseconds UTC, by which what is held back for a legal obligation is over, or lost.
 
     Raises:
         StoreError: A store is missing or cannot be read.
@@ -97,7 +102,8 @@ def store_status(project: Project) -> dict[str, Any]:
     document = {name: _of_table(name, opening, getattr(project, name), count) for name, opening, count in _LOOKS}
     follows = document["vault"]["applied"]
     behind = document["ledger"]["entries"] - (0 if follows is None else follows["position"])
-    return {**document, "ledger_entries_not_applied": max(0, behind)}
+    holds = [each.as_json() for each in hold_states(project, now=now)]
+    return {**document, "ledger_entries_not_applied": max(0, behind), "held_back": holds}
 
 
 def _of_table(

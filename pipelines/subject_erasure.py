@@ -42,6 +42,7 @@ from .erasure_certificate import made_certificate
 from .held_values import held_back, release_held
 from .keyring_files import open_proof_keys, open_token_keys
 from .known_outputs import unnamed_places
+from .lost_holds import HoldState, hold_states
 from .publication import FILE_SCHEME, is_local
 
 __all__ = ["EraseOptions", "erase_subject", "listed_erasures"]
@@ -129,7 +130,9 @@ def _alone(project: Project) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise StoreError("another erasure is at work in this project; wait until it is done") from None
+            raise StoreError(
+                "another erasure is at work in this project; wait until it is done; nothing was done", exit_code=2
+            ) from None
         yield
     finally:
         os.close(lock)
@@ -170,6 +173,7 @@ class _Erasure:
         self._shred_again()
         if case.has_reached(ErasureState.CERTIFIED) and list(self._problems()):
             case = self._journal.put(_back_to(case, ErasureState.FROZEN))
+        case = self._with_lost(case)
         steps = {
             ErasureState.FROZEN: self._freeze,
             ErasureState.SHREDDED: self._shred,
@@ -202,6 +206,18 @@ class _Erasure:
             forget_removed(self._project.data_keys, "data_keys")
             case = self._journal.put(_back_to(case, ErasureState.REDACTED), held=())
         return case
+
+    def _with_lost(self, case: ErasureCase) -> ErasureCase:
+        """Returns the case with what it held back and lost by now; a certificate that says otherwise is taken away."""
+        lost = [each.domain for each in hold_states(self._project, now=self._clock()) if self._is_lost(each, case)]
+        if lost == case.account.get("lost_holds", []):
+            return case
+        case = replace(case, account={**case.account, "lost_holds": lost})
+        return self._journal.put(_back_to(case, ErasureState.REDACTED))
+
+    @staticmethod
+    def _is_lost(hold: HoldState, case: ErasureCase) -> bool:
+        return hold.is_lost and hold.case == case.id
 
     def _shred_again(self) -> None:
         """Destroys keys of people erased before that a restored backup brought back."""

@@ -81,19 +81,30 @@ def export_subject(
         entries = stores.vault.entries_of(reference)
         opened = [_opened(stores, entry) for entry in entries]
         _log(log, stores, entries, opened, reference, actor=actor, at=now)
-        return SubjectExport(
-            document={
-                "subject": subject,
-                "exported_at": format_instant(now),
-                "erased": stores.ledger.snapshot().is_erased(refs),
-                "values": [_value_json(policy, *each) for each in zip(entries, opened, strict=True)],
-                "consent_events": [_event_json(event) for event in stores.ledger.events_of(subject)],
-                "purposes": _purposes(policy, stores, refs, now),
-                "accesses": accesses,
-                "dead_letters": letters,
-                "held_back": _held_back(project, policy, reference),
-            }
-        )
+        document = {
+            "subject": subject,
+            "exported_at": format_instant(now),
+            "erased": stores.ledger.snapshot().is_erased(refs),
+            "values": [_value_json(policy, *each) for each in zip(entries, opened, strict=True)],
+            "consent_events": [_event_json(event) for event in stores.ledger.events_of(subject)],
+            "purposes": _purposes(policy, stores, refs, now),
+            "accesses": accesses,
+            "dead_letters": letters,
+            "held_back": _held_back(project, policy, reference),
+        }
+        return SubjectExport(document={**document, "known": _is_known(document) or _has_key(stores, reference)})
+
+
+def _is_known(document: dict[str, Any]) -> bool:
+    """Whether anything is held or was asked; that somebody exported nothing before makes nobody known."""
+    asked = [each for each in document["accesses"] if each["rule"] != RULE]
+    held = ("erased", "values", "consent_events", "dead_letters", "held_back")
+    return bool(asked) or any(document[name] for name in held)
+
+
+def _has_key(stores: Stores, reference: bytes) -> bool:
+    """Whether there is a data key of the person: dead letters of theirs may be in outputs that were not named."""
+    return bool(stores.data_keys.keys_for([reference], create=False))
 
 
 def _opened(stores: Stores, entry: VaultEntry) -> str | None:

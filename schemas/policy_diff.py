@@ -22,7 +22,7 @@ from .info_types import (
 )
 from .policy import Policy
 from .policy_checks import shared_meaning
-from .wording import coarseness, join_words, plain_name, time_span
+from .wording import coarseness, join_words, plain_name, time_span, with_article
 
 __all__ = ["Change", "Effect", "diff_policies"]
 
@@ -121,10 +121,10 @@ def _roles(old: Policy, new: Policy) -> Iterator[Change]:
         after = set(new.roles[name].purposes) if name in new.roles else set()
         path = f"roles.{name}"
         if after - before:
-            says = f"A {plain_name(name)} may now ask for {_listed(after - before)}."
+            says = f"{_role(name)} may now ask for {_listed(after - before)}."
             yield _change(path, "staff", Effect.LOOSENS, says)
         if before - after:
-            says = f"A {plain_name(name)} may no longer ask for {_listed(before - after)}."
+            says = f"{_role(name)} may no longer ask for {_listed(before - after)}."
             yield _change(path, "staff", Effect.TIGHTENS, says)
 
 
@@ -237,8 +237,16 @@ def _sights(path: str, name: str, before: InfoType, after: InfoType) -> Iterator
     for role in _names(before.see, after.see):
         was, now = before.see.get(role), after.see.get(role)
         if was is not now:
-            says = f"Of the {plain_name(name)}, a {plain_name(role)} now {words[now]}; before: {words[was]}."
+            says = (
+                f"Of the {plain_name(name)}, {with_article(plain_name(role))} now {words[now]}; before: {words[was]}."
+            )
             yield _change(f"{path}.{role}", "staff", _toward(-rank[was], -rank[now]), says)
+
+
+def _role(name: str) -> str:
+    """A role as the begin of a sentence."""
+    told = with_article(plain_name(name))
+    return told[0].upper() + told[1:]
 
 
 def _retention(path: str, name: str, before: InfoType, after: InfoType) -> Iterator[Change]:

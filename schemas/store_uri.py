@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlsplit
 
-__all__ = ["POSTGRESQL", "SQLITE", "STORES", "UriProblem", "of_tenant", "uri_problem", "without_tenant"]
+__all__ = ["POSTGRESQL", "SQLITE", "STORES", "UriProblem", "of_tenant", "told_store", "uri_problem", "without_tenant"]
 
 STORES = ("vault", "data_keys", "ledger", "access_log")
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
@@ -25,6 +25,25 @@ class UriProblem:
 
     rule: str
     hint: str
+
+
+_TOLD = {
+    "data_keys": "store of data keys",
+    "access_log": "access log",
+    "erasures": "journal of erasures",
+    "outputs": "list of outputs",
+    "journal": "journal of the stream",
+    "received": "store of received messages",
+}
+
+
+def told_store(store: str) -> str:
+    """Returns what people call a store, without an article; always singular.
+
+    >>> told_store("data_keys"), told_store("vault")
+    ('store of data keys', 'vault')
+    """
+    return _TOLD.get(store, store)
 
 
 def uri_problem(uri: str) -> UriProblem | None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from .info_types import Bucket, GeneralizeRule, IpPrefix, Prefix
 from .policy import Policy
 
-__all__ = ["coarseness", "join_words", "plain_name", "quoted_reason", "time_span"]
+__all__ = ["coarseness", "join_words", "plain_name", "quoted_reason", "time_span", "with_article"]
 
 
 def plain_name(name: str) -> str:
@@ -18,6 +18,16 @@ def plain_name(name: str) -> str:
     'birth date'
     """
     return name.replace("_", " ").replace("-", " ")
+
+
+def with_article(name: str) -> str:
+    """A name with “a” or “an” before it.
+
+    >>> with_article("analyst"), with_article("support agent"), with_article("user"), with_article("underwriter")
+    ('an analyst', 'a support agent', 'a user', 'an underwriter')
+    """
+    sounds_open = name[:1].lower() in tuple("aeiou") and not name.lower().startswith(("us", "uni", "eu"))
+    return f"{'an' if sounds_open else 'a'} {name}"
 
 
 def join_words(words: Iterable[str], last: str = "and") -> str:

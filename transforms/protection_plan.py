@@ -45,6 +45,7 @@ __all__ = [
     "ProtectionPlan",
     "StructPlan",
     "check_dataset_columns",
+    "dataset_domains",
     "dataset_of",
     "dropped_paths",
     "field_rules",
@@ -373,6 +374,15 @@ def needed_purposes(policy: Policy, dataset_name: str) -> tuple[str, ...]:
             purpose for each in finders_of(policy).values() for purpose in (*each.rule.collect, *each.rule.distribute)
         }
     return tuple(purpose for purpose in policy.purposes if purpose in used)
+
+
+def dataset_domains(policy: Policy, dataset_name: str) -> frozenset[str]:
+    """Returns the token domains that records of a dataset may have tokens of, whatever columns they have."""
+    dataset = dataset_of(policy, dataset_name)
+    rules = [policy.info_types.get(rule) for rule in dataset.fields.values()]
+    if _may_search(policy, dataset):
+        rules += [finder.rule for finder in finders_of(policy).values()]
+    return frozenset(rule.domain for rule in rules if isinstance(rule, TokenizeRule))
 
 
 def _may_search(policy: Policy, dataset: Dataset) -> bool:

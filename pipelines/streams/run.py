@@ -6,20 +6,20 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ...schemas.errors import OutputError, PrivacyError, RunError, StoreError
-from ...schemas.info_types import TokenizeRule
 from ...schemas.policy import Policy
 from ...schemas.policy_file import read_policy
 from ...schemas.project import Project
-from ...transforms.protection_plan import dataset_of, field_rules
+from ...transforms.protection_plan import dataset_domains, dataset_of, field_rules
 from ...transforms.stage import StageConfig, settle_stage
 from ..checkpoints import Checkpoints
 from ..desk import check_stores
 from ..keyring_files import open_proof_keys, open_vault_keys
-from ..known_outputs import KnownOutput, note_output, place_of
+from ..known_outputs import KnownOutput, open_known_outputs, place_of
 from ..manifest_file import key_versions_of
 from ..outcome import READ, READ_BYTES
 from .epoch_sizes import EpochSizes
@@ -123,7 +123,7 @@ def run_stream(
         config = replace(config, key_version=journal.settle(KEY_VERSION, config.key_version))
         fresh = StreamState.of(key_versions_of(config), started_at)
         state = settled_state(journal, project, policy, options.dataset, source.name, fresh, begins=True)
-        note_output(project, _known(config, state, options.out, started_at))
+        _note(project, config, state, options.out, started_at)
         stream = Stream(
             config,
             state,
@@ -139,16 +139,22 @@ def run_stream(
         _Loop(stream, options, observer, stop, clock, checkpoints).run(until_idle)
 
 
-def _known(config: StageConfig, state: StreamState, out: str, started_at: int) -> KnownOutput:
-    domains = [rule.domain for rule in config.policy.info_types.values() if isinstance(rule, TokenizeRule)]
-    return KnownOutput(
-        place=place_of(out),
-        run=state.run,
-        dataset=config.dataset,
-        published=True,
-        versions=dict.fromkeys(domains, config.key_version),
-        noted_at=started_at,
-    )
+def _note(project: Project, config: StageConfig, state: StreamState, out: str, started_at: int) -> None:
+    """Notes which tokens the output may have: those of its dataset, and what the stream was known to have before."""
+    place = place_of(out)
+    with closing(open_known_outputs(project)) as known:
+        before = [each.needs for each in known.all() if (each.place, each.run) == (place, state.run)]
+        known.note(
+            KnownOutput(
+                place=place,
+                run=state.run,
+                dataset=config.dataset,
+                published=True,
+                versions=dict.fromkeys(sorted(dataset_domains(config.policy, config.dataset)), config.key_version),
+                noted_at=started_at,
+                also=frozenset().union(*before),
+            )
+        )
 
 
 def settled_state(

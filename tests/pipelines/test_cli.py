@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from consentry.schemas.store_uri import told_store
 from oracles.shop_commands import Shop, process, run
 
 EVERY = ["--help"]
@@ -170,7 +171,7 @@ def test_a_store_that_is_missing_is_a_wrong_configuration_and_nothing_is_done(
     before = shop.visible(), shop.stored()
     done = run(*command.split(), "--config", "shop/consentry.yaml", "--json", cwd=shop.place)
     assert (done.code, done.out) == (2, "")
-    says = f"{path}: the {store} is missing; restore it, or begin a project with `consentry init`"
+    says = f"{path}: the {told_store(store)} is missing; restore it, or begin a project with `consentry init`"
     assert says in done.err
     assert (shop.visible(), shop.stored()) == before
 
@@ -181,7 +182,7 @@ def test_all_stores_that_are_missing_are_told_at_once(shop: Shop) -> None:
     done = shop.detokenize("card", "4111111111121111")
     assert done.code == 2
     for store, name in STORES.items():
-        assert f"{shop.folder / name}: the {store} is missing; restore it" in done.err
+        assert f"{shop.folder / name}: the {told_store(store)} is missing; restore it" in done.err
 
 
 def test_json_is_utf_8_and_tables_do_not_fail_whatever_the_terminal_knows(shop: Shop) -> None:

@@ -115,6 +115,34 @@ def test_a_line_that_is_no_record_is_shown_without_it(shop: Shop) -> None:
     assert (document["holds"], document["shape"]) == ("a line that is no record", None)
 
 
+def test_no_replay_is_promised_for_a_number_that_no_column_can_hold(shop: Shop) -> None:
+    huge = json.dumps(order(2)).replace('"price": 1.5', '"price": 1e400')
+    write_lines(shop.orders, [order(0), order(1), huge, json.dumps(order(3)).replace("1.5", "9" * 30)])
+    assert shop.protect("--replace").code == 0
+    found = [each for each in letters(shop) if each["reason"] == "number_out_of_range"]
+    assert len(found) == 2
+    for each in found:
+        document = shop.run("dead-letters", "show", shop.out, each["id"], "--json").json()
+        assert "replay DIR" not in document["next"] and "send the record again" in document["next"]
+    report = shop.run("dead-letters", "replay", shop.out, "--json").json()
+    assert report["recovered"] == 0
+
+
+@pytest.mark.parametrize(("stage", "reason"), [("read", "wrong_type"), ("protect", "not_digits")])
+def test_a_letter_without_a_record_is_for_its_producer_whatever_its_reason(stage: str, reason: str) -> None:
+    meaning = meaning_of(stage, reason)
+    assert "replay DIR" in meaning.next_of(holds_record=True)
+    assert "replay DIR" not in meaning.next_of(holds_record=False)
+
+
+def test_a_reason_that_there_is_not_is_wrong_use_and_told_beside_those_there_are(shop: Shop) -> None:
+    before = (shop.out / "manifest.json").read_bytes()
+    done = shop.run("dead-letters", "replay", shop.out, "--reason", "nope")
+    assert done.code == 2 and "--reason: there is no such reason; write one of: checksum_failed, " in done.said
+    assert "undeclared_field" in done.said and (shop.out / "manifest.json").read_bytes() == before
+    assert shop.run("dead-letters", "replay", shop.out, "--reason", "wrong_length", "--json").json()["tried"] == 0
+
+
 @pytest.mark.parametrize(
     ("letter", "said"), [("ffffffffffff", "no such dead letter"), ("abc", "write 12 hexadecimal digits")]
 )

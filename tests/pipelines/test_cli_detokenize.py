@@ -195,7 +195,7 @@ def test_every_answer_is_logged_and_without_a_log_there_is_none(shop: Shop) -> N
     (shop.folder / "access.db").unlink()
     done = shop.detokenize("card", token)
     assert (done.code, done.out) == (2, "")
-    assert "access_log is missing" in done.err
+    assert "access log is missing" in done.err
 
 
 @pytest.mark.parametrize("name", ["vault.db", "ledger.db", "data_keys.db", "access.db"])

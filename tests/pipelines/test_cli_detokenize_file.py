@@ -57,7 +57,8 @@ def test_a_column_of_an_output_comes_back_with_all_else_as_it_was(shop: Shop) ->
     done = asked(shop, protected(shop), out, "--column", COLUMN, "--json")
     assert (done.code, done.err) == (0, "")
     assert {**done.json(), "rules": None} == {
-        "domain": "card", "rows": 24, "tokens": 24, "allowed": 24, "refused": 0, "written": True, "rules": None,
+        "domain": "card", "rows": 24, "redacted": 0, "tokens": 24, "allowed": 24, "refused": 0, "written": True,
+        "rules": None,
     }  # fmt: skip
     after = pq.read_table(out)
     numbers = [row["card"]["number"] for row in after["payment"].to_pylist()]
@@ -137,6 +138,20 @@ def test_json_lines_come_back_with_their_records_as_they_were(shop: Shop) -> Non
     assert [json.loads(line) for line in out.read_text().splitlines()] == [
         {**record, "card.number_rule": rule} for record, rule in zip(records, rules, strict=True)
     ]
+
+
+def test_what_was_redacted_is_no_token_and_stays_uncounted_among_refusals_and_unlogged(shop: Shop) -> None:
+    source = csv_of(shop, shop.place / "t.csv", ["[redacted]", shop.card_token(3), "", "[redacted]"])
+    before, out = len(logged(shop)), shop.place / "v.csv"
+    done = asked(shop, source, out, "--column", "card", "--domain", "card")
+    assert done.code == 0
+    assert "1 of 1 tokens in 4 rows have their values" in done.said
+    assert "2 cells hold no token: redacted" in done.said
+    cells = [(row["card"], row["card_rule"]) for row in rows_of(out)]
+    assert cells == [("[redacted]", ""), (CARDS[3], "permitted"), ("", ""), ("[redacted]", "")]
+    assert len(logged(shop)) == before + 1
+    again = asked(shop, source, shop.place / "w.csv", "--column", "card", "--domain", "card", "--json").json()
+    assert (again["rows"], again["redacted"], again["tokens"], again["refused"]) == (4, 2, 1, 0)
 
 
 def test_a_file_of_many_portions_comes_back_in_order(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,9 +55,22 @@ def test_a_backup_is_only_opened_by_its_own_kek(shop: Shop, backup: Path, monkey
     assert backup.stat().st_mode & 0o777 == 0o600
     monkeypatch.setenv("BACKUP_PASSPHRASE", "wrong")
     before = shop.stored()
-    ok(shop.run("keys", "restore", backup, *KEK), 2)
-    ok(shop.run("keys", "restore", backup, "--kek", f"file:{shop.folder / 'kek.key'}"), 2)
+    for kek in (KEK, ("--kek", f"file:{shop.folder / 'kek.key'}")):
+        said = ok(shop.run("keys", "restore", backup, *kek), 2).said
+        assert f"--kek: does not open {backup}: name what wrapped this backup" in said and "project file" not in said
+    for kek, says in (("passphrase:env:NO_SUCH", "--kek: the environment variable"), ("vault:x", "--kek: cannot use")):
+        assert says in ok(shop.run("keys", "restore", backup, "--kek", kek), 2).said
     assert shop.stored() == before
+
+
+def test_a_backup_is_not_wrapped_by_what_wraps_the_keyring(shop: Shop) -> None:
+    copied = shop.place / "copy of the key"
+    copied.write_bytes((shop.folder / "kek.key").read_bytes())
+    copied.chmod(0o600)
+    for path in (shop.folder / "kek.key", copied):
+        done = ok(shop.run("keys", "backup", "--to", shop.place / "new.backup", "--kek", f"file:{path}"), 2)
+        assert "--kek: it wraps the key set 'token' of the keyring itself" in done.said
+    assert not (shop.place / "new.backup").exists()
 
 
 def test_a_backup_never_takes_versions_away(shop: Shop, backup: Path) -> None:

@@ -157,7 +157,7 @@ def test_where_none_can_be_exported_the_answer_is_given_and_logged_all_the_same(
     hindered(shop)
     done = shop.detokenize("card", token)
     assert (done.code, done.json()[0]["value"]) == (0, CARDS[0])
-    assert "no checkpoint of the access_log was exported: " in done.err
+    assert "no checkpoint of the access log was exported: " in done.err
     assert CARDS[0] not in done.err
     connection = sqlite3.connect(shop.folder / "access.db")
     assert connection.execute("SELECT count(*) FROM entries").fetchone() == (1,)

@@ -56,6 +56,14 @@ def test_what_the_input_lacks_and_what_the_policy_does_not_name_is_told(shop: Sh
     assert told[1] == "Left out, because the policy does not name it: browser"
 
 
+def test_an_input_without_records_gives_an_empty_output_and_says_so(shop: Shop) -> None:
+    for name, data in (("none.jsonl", b""), ("header.csv", b"order_id,placed_at\n")):
+        (shop.place / name).write_bytes(data)
+        done = shop.run("protect", shop.place / name, "--dataset", "orders", "--out", shop.place / f"{name}-out")
+        assert done.code == 0 and "The input holds no record, so the output is empty." in done.said
+        assert shop.run("verify", shop.place / f"{name}-out").code == 0
+
+
 def test_options_stand_anywhere_after_the_command(shop: Shop) -> None:
     more = write_lines(shop.place / "more.jsonl", [order(1)])
     words: list[str | Path] = [
@@ -123,6 +131,14 @@ def test_options_of_a_runner_follow_its_name(shop: Shop) -> None:
         ({"INPUT": "shop/policy.yaml"}, "unknown extension; Consentry reads .parquet"),
         ({"INPUT": " "}, "INPUT is missing or blank: name files, folders or globs"),
         ({"INPUT": "\udcff.jsonl"}, "is not UTF-8 text"),
+        ({"INPUT": "empty.csv"}, "empty.csv: is empty, and the first line of such a file must name its columns"),
+        (
+            {"INPUT": "others.csv"},
+            "orders: no column of the input would be left; the input has: a, (hidden);",
+        ),
+        ({"INPUT": "others.csv"}, "the dataset declares: order_id, placed_at, customer.id"),
+        ({"INPUT": "others.csv"}, "(the policy has: orders), or declare their fields; nothing was done"),
+        ({"INPUT": "dropped.jsonl"}, "no column of the input would be left; the input has: payment;"),
         ({"INPUT": None}, "Missing argument 'INPUT…'"),
         ({"INPUT": None, "--lenient": "="}, "--lenient: no such option"),
         ({"--lenient": "="}, "--lenient: no such option"),
@@ -137,6 +153,9 @@ def test_options_of_a_runner_follow_its_name(shop: Shop) -> None:
     ],
 )
 def test_wrong_use_is_told_before_anything_is_done(shop: Shop, changes: dict[str, str | None], says: str) -> None:
+    (shop.place / "empty.csv").write_bytes(b"\n\n")
+    (shop.place / "others.csv").write_text("a,kim@example.com\n1,2\n")
+    write_lines(shop.place / "dropped.jsonl", [{"payment": {"card": {"cvv": "675"}}}])
     before = shop.visible(), shop.stored()
     said = {
         "INPUT": "orders.jsonl",
@@ -212,7 +231,16 @@ def test_an_error_of_our_own_says_where_and_not_what(shop: Shop) -> None:
     assert_no_value(done)
 
 
-def test_an_interrupted_run_says_so_and_leaves_nothing(shop: Shop) -> None:
+INTERRUPTED = "consentry: interrupted; what was not complete did not become visible\n"
+TERMINATED = "consentry: ended by SIGTERM; what was not complete did not become visible; run it again\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"), [(signal.SIGINT, 130, INTERRUPTED), (signal.SIGTERM, 3, TERMINATED)]
+)
+def test_an_interrupted_run_says_so_and_leaves_nothing(
+    shop: Shop, number: signal.Signals, code: int, says: str
+) -> None:
     write_lines(shop.orders, [*(order(number) for number in range(60_000)), BROKEN])
     before = shop.visible()
     command = [
@@ -230,10 +258,10 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(shop: Shop) -> None:
         while shop.visible() == before and program.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
         time.sleep(0.3)  # into the run
-        program.send_signal(signal.SIGINT)
+        program.send_signal(number)
         out, err = program.communicate(timeout=60)
-    assert (program.returncode, out) == (130, "")
-    assert err == "consentry: interrupted; what was not complete did not become visible\n"
+    assert (program.returncode, out) == (code, "")
+    assert err == says
     assert shop.visible() == before
     assert shop.run("consent", "verify").code == 0
 

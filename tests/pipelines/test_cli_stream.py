@@ -67,3 +67,31 @@ def test_a_folder_is_streamed_and_its_status_told(tmp_path: Path, monkeypatch: p
     assert "stopped" in consentry("stream", "status", tmp_path / "out").out
     assert consentry("verify", tmp_path / "out").code == 0
     assert consentry("stream", "status", tmp_path / "shop").code == 2
+
+
+def test_a_stream_is_known_to_have_tokens_of_its_own_dataset_and_of_what_it_had_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_project(tmp_path / "shop", tenant="shop", now=NOW)
+    monkeypatch.chdir(tmp_path / "shop")
+    policy = Path("policy.yaml")
+    visits = """
+  visits:
+    subject: customer.id
+    event_time: at
+    fields: {at: keep, customer.id: customer_id, customer.email: email}
+"""
+    policy.write_text(policy.read_text().replace("\ndatasets:\n", f"\ndatasets:{visits}"))
+    (tmp_path / "inbox").mkdir()
+    streamed = ("stream", "--dataset", "visits", "--from", f"dir://{tmp_path / 'inbox'}", "--out", tmp_path / "out")
+
+    def known() -> dict[str, int]:
+        (output,) = consentry("outputs", "list", "--json").json()
+        found: dict[str, int] = output["key_versions"]
+        return found
+
+    assert consentry(*streamed, "--until-idle").code == 0
+    assert known() == {"customer": 1, "email": 1}, "orders alone have cards"
+    policy.write_text(policy.read_text().replace(", customer.email: email}", "}"))
+    assert consentry(*streamed, "--until-idle").code == 0
+    assert known() == {"customer": 1, "email": 1}, "files of before may still have it"

@@ -21,6 +21,7 @@ from consentry.schemas.consent import ConsentEvent, Decision
 from consentry.schemas.errors import IntegrityError, KekError, PrivacyError, StoreMissingError
 from consentry.schemas.policy_file import read_policy
 from consentry.schemas.project import Project, read_project
+from consentry.schemas.store_uri import told_store
 from consentry.transforms.crypto.subject_references import subject_references
 from consentry.transforms.stores.vault import Candidates
 
@@ -169,7 +170,10 @@ def test_a_store_that_is_missing_is_told_and_not_made(project: Project, store: s
     path.unlink()
     with pytest.raises(StoreMissingError) as caught:
         open_desk(project, clock=lambda: NOW)
-    assert str(caught.value) == f"{path}: the {store} is missing; restore it, or begin a project with `consentry init`"
+    assert (
+        str(caught.value)
+        == f"{path}: the {told_store(store)} is missing; restore it, or begin a project with `consentry init`"
+    )
     assert (caught.value.reason, caught.value.exit_code) == ("store_missing", 2)
     if store == "access_log":
         check_stores(project)  # needed by nobody else

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from consentry.pipelines import private_file as module
-from consentry.pipelines.private_file import private_file
+from consentry.pipelines.private_file import private_file, replace_privately
 from consentry.schemas.errors import OutputError
 
 CANARY = b"4111-CANARY-1111"
@@ -19,7 +19,7 @@ import os, sys
 from pathlib import Path
 if sys.argv[2] == "named":
     del os.O_TMPFILE
-from consentry.pipelines.private_file import private_file
+from consentry.pipelines.private_file import private_file, replace_privately
 with private_file(Path(sys.argv[1])) as file:
     file.write(b"4111-CANARY-1111" * 1000)
     file.flush()
@@ -93,3 +93,30 @@ def test_a_process_that_is_killed_leaves_nothing_that_the_next_one_does_not_remo
     with private_file(out) as file:
         file.write(b"done")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"done"]
+
+
+def test_a_file_takes_the_place_of_another_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text("older")
+    path.chmod(0o644)
+    replace_privately(path, CANARY)
+    assert path.read_bytes() == CANARY and path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_lies_in_wait_at_a_name_like_its_draft_s_is_neither_followed_nor_written(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("untouched")
+    for name in (".c.json.part", f".c.json{module.MARK}00000000"):
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "c.json").symlink_to(target)
+    replace_privately(tmp_path / "c.json", CANARY)
+    assert target.read_text() == "untouched"
+    assert (tmp_path / "c.json").read_bytes() == CANARY and not (tmp_path / "c.json").is_symlink()
+
+
+def test_a_replacement_that_fails_leaves_what_was_there_and_no_draft(tmp_path: Path) -> None:
+    (tmp_path / "c.json").mkdir()
+    with pytest.raises(OSError):
+        replace_privately(tmp_path / "c.json", CANARY)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.json"]

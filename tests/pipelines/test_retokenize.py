@@ -356,7 +356,7 @@ def test_fifty_rotations_lose_nothing(shop: Shop) -> None:
 
 
 def test_the_rows_of_an_erased_customer_are_known_after_the_move(shop: Shop) -> None:
-    ok(shop.run("subject", "erase", "--subject", "c-0"))
+    ok(shop.run("subject", "erase", "--yes", "--subject", "c-0"))
     rotated(shop)
     ok(shop.run("retokenize", shop.out))
     ok(shop.run("keys", "destroy", "1", "--yes"))

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from consentry.pipelines.held_values import show_held
 from consentry.pipelines.keyring_files import alone_with_keyring
 from consentry.pipelines.known_outputs import note_output
 from consentry.pipelines.letters import open_letter_output, open_stored, stored_letters
+from consentry.pipelines.lost_holds import hold_states
 from consentry.pipelines.output_versions import known_from_output
 from consentry.pipelines.subject_erasure import EraseOptions, erase_subject
 from consentry.schemas.certificate import Certificate, parse_certificate
@@ -26,6 +28,7 @@ from consentry.schemas.errors import ConfigError, IntegrityError, RunError, Sign
 from consentry.schemas.policy_file import read_policy
 from consentry.transforms.crypto.key_sets import PublicKeys
 from consentry.transforms.crypto.subject_references import subject_reference
+from consentry.transforms.stores.access_log import open_access_log
 from consentry.transforms.stores.erasure_journal import ErasureCase, ErasureState, open_erasures
 from oracles.dying_process import dying_process
 from oracles.needles import contents, leaks
@@ -273,8 +276,6 @@ def test_what_a_legal_obligation_holds_back_is_shown_for_it_alone_and_logged(sho
     assert held() == [(CARD, "full")]
     for purpose, role in (("support", "support_agent"), ("fraud_review", "support_agent"), ("fraud_review", "nobody")):
         assert held(purpose, role) == []
-    from consentry.transforms.stores.access_log import open_access_log
-
     with closing(open_access_log(shop.project.access_log)) as log:
         records = [(each.decision, each.rule, each.shown) for each in log.records()]
     assert records == [("allowed", "legal_hold", "full"), *[("refused", "legal_hold", None)] * 3]
@@ -290,7 +291,40 @@ def test_what_is_held_back_ends_in_time(shop: RedactedShop) -> None:
     assert show_held(shop.project, certificate.case, **asked, clock=lambda: NOW + 10 * DAY) == [], "swept or not"
     with open_stores(shop.project) as stores:
         stores.data_keys.sweep(NOW + 11 * DAY)
-    assert show_held(shop.project, certificate.case, **asked, clock=lambda: NOW + 9 * DAY) == []
+    assert show_held(shop.project, certificate.case, **asked, clock=lambda: NOW + 11 * DAY) == []
+
+
+def test_a_hold_whose_key_an_older_store_of_data_keys_lacks_is_told_and_not_certified(shop: RedactedShop) -> None:
+    keys, backup = shop.place / "shop" / "data_keys.db", shop.place / "backup.db"
+    for source, target in ((keys, backup), (keys, shop.place / "newer.db")):
+        with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+            one.backup(other)
+        if target == backup:
+            first = erase(shop)
+    asked = {"purpose": "fraud_review", "role": "fraud_analyst", "actor": "finn", "clock": lambda: NOW + DAY}
+    assert not any(each.is_lost for each in hold_states(shop.project, now=NOW + DAY))
+
+    def restore(source: Path) -> None:
+        for path in keys.parent.glob("data_keys.db*"):
+            path.unlink()
+        shutil.copy(source, keys)
+
+    restore(backup)
+    states = hold_states(shop.project, now=NOW + DAY)
+    assert [(each.case, each.domain, each.is_lost) for each in states] == [(first.case, "card", True)]
+    with pytest.raises(StoreError, match="what is held back of 'card' cannot be opened"):
+        show_held(shop.project, first.case, **asked)
+    stranger = {**asked, "role": "support_agent"}
+    assert show_held(shop.project, first.case, **stranger) == [], "who may see nothing is told nothing"
+    with closing(open_access_log(shop.project.access_log)) as log:
+        assert [each.decision for each in log.records()] == ["refused", "refused"]
+    second = erase(shop, clock=NOW + DAY)
+    assert second.held_back == () and "hold_lost" in {each.what for each in second.remains}
+    assert erase(shop, clock=NOW + 2 * DAY) == second, "what is certified is certified"
+    restore(shop.place / "newer.db")
+    third = erase(shop, clock=NOW + 3 * DAY)
+    assert [each.domain for each in third.held_back] == ["card"]
+    assert [each.value for each in show_held(shop.project, first.case, **asked)] == [CARD]
 
 
 def test_keys_and_checkpoints_do_not_wait_for_an_erasure(shop: RedactedShop) -> None:
@@ -405,8 +439,9 @@ def _check_done(shop: RedactedShop) -> None:
 def test_two_erasures_at_once_are_kept_apart(shop: RedactedShop) -> None:
     from consentry.pipelines.subject_erasure import _alone
 
-    with _alone(shop.project), pytest.raises(StoreError, match="another erasure is at work"):
+    with _alone(shop.project), pytest.raises(StoreError, match="another erasure is at work") as refused:
         erase(shop)
+    assert refused.value.exit_code == 2, "nothing was done"
     assert case_of(shop) is None
 
 

@@ -21,7 +21,7 @@ from ...schemas.errors import (
     StoreLostError,
     StoreMissingError,
 )
-from ...schemas.store_uri import uri_problem, without_tenant
+from ...schemas.store_uri import told_store, uri_problem, without_tenant
 
 if TYPE_CHECKING:
     import psycopg
@@ -137,7 +137,7 @@ def told(server: Server, store: str, connection: Connection | None) -> Iterator[
 
 def failure(error: psycopg.Error, connection: Connection | None, server: Server, store: str) -> PrivacyError:
     """Returns what to say of a failure, without anything that psycopg says."""
-    place, state = f"{server.place}: the {store}", error.sqlstate or ""
+    place, state = f"{server.place}: the {told_store(store)}", error.sqlstate or ""
     if is_lost(error, connection):
         return StoreLostError(f"{place} lost its connection, or another program came in between; run again")
     if state == "42501":
@@ -150,7 +150,7 @@ def failure(error: psycopg.Error, connection: Connection | None, server: Server,
     if state == "25006":
         return StoreError(f"{place} cannot be opened for writing: the server is read-only; name the primary one")
     if state in ("53100", "53200"):
-        return StoreError(f"{place}: no space is left for the {store}; make room and run again")
+        return StoreError(f"{place}: no space is left for the {told_store(store)}; make room and run again")
     if state.startswith("XX"):
         return StoreDamagedError(f"{place} is damaged; restore it from a backup")
     return StoreError(f"{place} failed ({type(error).__name__}); see that its server and tables are sound")
@@ -159,7 +159,7 @@ def failure(error: psycopg.Error, connection: Connection | None, server: Server,
 def missing(server: Server, store: str) -> StoreMissingError:
     """Returns the error that says that the database has no such store."""
     return StoreMissingError(
-        f"{server.place}: the {store} is missing; restore it, or make the stores of a new project with "
+        f"{server.place}: the {told_store(store)} is missing; restore it, or make the stores of a new project with "
         "`consentry vault migrate`"
     )
 
@@ -196,7 +196,7 @@ def _may_pass(error: psycopg.Error) -> bool:
 
 def _refused(error: psycopg.Error, server: Server, store: str) -> StoreError:
     """Returns why there is no connection, as far as libpq tells it in a way that can be told on."""
-    place, said = f"{server.place}: the {store}", str(error)
+    place, said = f"{server.place}: the {told_store(store)}", str(error)
     if getattr(error.pgconn, "needs_password", False):
         return StoreError(
             f"{place} asks for a password and libpq finds none; set PGPASSWORD or PGPASSFILE, or write ~/.pgpass",

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from ...schemas.errors import StoreError, StoreLostError
+from ...schemas.store_uri import told_store
 from .postgres_connection import OPENING_SECONDS, RECONNECTING_SECONDS, Server, connect, server_of, told
 from .postgres_schema import check_version, lock_key, migrate, quoted, schema_of
 
@@ -124,7 +125,9 @@ class PostgresDatabase:
     def _commit(self, connection: Connection) -> None:
         """Commits. PostgreSQL does not call it an error when it undoes a transaction, as after a failed statement."""
         if connection.execute("COMMIT").statusmessage != "COMMIT":
-            raise StoreError(f"{self._server.place}: the {self._store} undid a transaction that had failed; run again")
+            raise StoreError(
+                f"{self._server.place}: the {told_store(self._store)} undid a transaction that had failed; run again"
+            )
 
     def _undo(self) -> None:
         """Undoes what is neither committed nor undone yet; a connection on which that fails is given up."""
@@ -166,7 +169,7 @@ class PostgresDatabase:
 
     def _open(self) -> None:
         if self._closed:
-            raise StoreError(f"{self._server.place}: the {self._store} was closed; open it again")
+            raise StoreError(f"{self._server.place}: the {told_store(self._store)} was closed; open it again")
         patience = RECONNECTING_SECONDS if self._opened else OPENING_SECONDS
         self._connection = connect(self._server, store=self._store, patience=patience)
         try:

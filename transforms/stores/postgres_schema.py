@@ -12,6 +12,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from ...schemas.errors import StoreError
+from ...schemas.store_uri import told_store
 from .postgres_connection import OPENING_SECONDS, Server, connect, missing, server_of, told
 
 if TYPE_CHECKING:
@@ -81,12 +82,13 @@ def check_version(connection: Connection, server: Server, store: str) -> None:
         raise missing(server, store)
     if version < known:
         raise StoreError(
-            f"{server.place}: the {store} has schema version {version}, this program needs {known}; "
+            f"{server.place}: the {told_store(store)} has schema version {version}, this program needs {known}; "
             "run `consentry vault migrate`"
         )
     if version > known:
         raise StoreError(
-            f"{server.place}: the {store} has schema version {version}, this program knows {known}; update it"
+            f"{server.place}: the {told_store(store)} has schema version {version}, this program knows {known}; "
+            "update it"
         )
 
 
@@ -180,7 +182,9 @@ def _version(connection: Connection, server: Server, store: str) -> int | None:
     except errors.UndefinedTable:
         return None
     if row is None or row[0] != store:
-        raise StoreError(f"{server.place}: the schema of the {store} is something else; restore it from a backup")
+        raise StoreError(
+            f"{server.place}: the schema of the {told_store(store)} is something else; restore it from a backup"
+        )
     return int(row[1])
 
 

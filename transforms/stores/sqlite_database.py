@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...schemas.errors import ConfigError, IntegrityError, PrivacyError, StoreDamagedError, StoreError
-from ...schemas.store_uri import SQLITE
+from ...schemas.store_uri import SQLITE, told_store
 
 __all__ = ["SqliteDatabase", "in_portions", "sqlite_path"]
 
@@ -70,7 +70,9 @@ class SqliteDatabase:
         if create:
             self._make_file()
         elif not path.exists():
-            raise StoreError(f"{path}: the {store} is missing; restore it, or begin a project with `consentry init`")
+            raise StoreError(
+                f"{path}: the {told_store(store)} is missing; restore it, or begin a project with `consentry init`"
+            )
         with self._told():
             self._connection = sqlite3.connect(
                 path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
@@ -149,7 +151,7 @@ class SqliteDatabase:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
         except OSError as error:
-            raise StoreError(f"{self._path}: the {self._store} cannot be made ({error.strerror})") from None
+            raise StoreError(f"{self._path}: the {told_store(self._store)} cannot be made ({error.strerror})") from None
 
     def _prepare(self, create: bool) -> None:
         self._connection.execute("PRAGMA secure_delete = ON").fetchall()
@@ -164,7 +166,7 @@ class SqliteDatabase:
                 version = VERSION
             (application,) = connection.execute("PRAGMA application_id").fetchone()
         if application != APPLICATION_IDS[self._store]:
-            raise StoreError(f"{self._path}: is not a {self._store} of Consentry; name the right file")
+            raise StoreError(f"{self._path}: is no {told_store(self._store)} of Consentry; name the right file")
         if version != VERSION:
             raise StoreError(f"{self._path}: has schema version {version}, this program knows {VERSION}; update it")
         self._log_ahead()
@@ -222,21 +224,25 @@ def in_portions(
 
 
 def _locked(path: Path, store: str) -> StoreError:
-    return StoreError(f"{path}: the {store} is locked by another program; try again when it is done")
+    return StoreError(f"{path}: the {told_store(store)} is locked by another program; try again when it is done")
 
 
 def _failure(error: sqlite3.Error, path: Path, store: str) -> PrivacyError:
     if isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode"):
         # Python's own, where text that is no UTF-8 stands in a column.
-        return IntegrityError(f"{path}: the {store} holds what was not stored there; restore it from a backup")
+        return IntegrityError(
+            f"{path}: the {told_store(store)} holds what was not stored there; restore it from a backup"
+        )
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return _locked(path, store)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StoreDamagedError(f"{path}: the {store} is damaged; restore it from a backup")
+        return StoreDamagedError(f"{path}: the {told_store(store)} is damaged; restore it from a backup")
     if code == sqlite3.SQLITE_FULL:
-        return StoreError(f"{path}: no space is left for the {store}; make room and run again")
+        return StoreError(f"{path}: no space is left for the {told_store(store)}; make room and run again")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return StoreError(f"{path}: the {store} cannot be opened for writing; check its permissions and its folder's")
+        return StoreError(
+            f"{path}: the {told_store(store)} cannot be opened for writing; check its permissions and its folder's"
+        )
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return StoreError(f"{path}: the {store} failed ({name}); see that its disk and file are sound")
+    return StoreError(f"{path}: the {told_store(store)} failed ({name}); see that its disk and file are sound")

@@ -151,7 +151,7 @@ def refuses(log: AccessLog, says: str) -> None:
 def test_a_locked_log_is_refused_and_nothing_is_written(place: Place) -> None:
     log = logged(place)
     with place.raw("access_log"):
-        refuses(log, "the access_log is locked by another program; try again when it is done")
+        refuses(log, "the access log is locked by another program; try again when it is done")
     assert log.verify().entries == 5
     log.append([record_of(9)])
     assert log.verify().entries == 6
@@ -160,7 +160,7 @@ def test_a_locked_log_is_refused_and_nothing_is_written(place: Place) -> None:
 def test_a_read_only_log_is_refused_and_nothing_is_written(file_place: Place) -> None:
     log = logged(file_place)
     log._table._database._connection.execute("PRAGMA query_only = ON")  # type: ignore[attr-defined]
-    refuses(log, "the access_log cannot be opened for writing; check its permissions")
+    refuses(log, "the access log cannot be opened for writing; check its permissions")
     assert log.verify().entries == 5
 
 
@@ -169,7 +169,7 @@ def test_a_full_log_is_refused_and_nothing_is_written(file_place: Place) -> None
     connection = log._table._database._connection  # type: ignore[attr-defined]
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
-    refuses(log, "no space is left for the access_log; make room and run again")
+    refuses(log, "no space is left for the access log; make room and run again")
     assert log.verify().entries == 5
     connection.execute("PRAGMA max_page_count = 1000000").fetchall()
     log.append([record_of(number) for number in range(100)])
@@ -180,15 +180,15 @@ def test_a_damaged_log_is_refused(place: Place) -> None:
     log = logged(place)
     with place.raw("access_log") as connection:
         connection.execute("DROP TABLE entries")
-    refuses(log, "the access_log failed")
-    with pytest.raises(StoreError, match="the access_log failed"):
+    refuses(log, "the access log failed")
+    with pytest.raises(StoreError, match="the access log failed"):
         log.verify()
 
 
 def test_a_record_the_log_cannot_keep_takes_its_whole_append_with_it(place: Place) -> None:
     log = logged(place)
     for changes in ({"token_ref": b"short"}, {"subject_ref": b"short"}, {"decision": "perhaps"}):
-        with pytest.raises(AccessLogError, match="the access_log failed"):
+        with pytest.raises(AccessLogError, match="the access log failed"):
             log.append([record_of(7), record_of(8, **changes), record_of(9)])
         assert log.verify().entries == 5
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from consentry.schemas.errors import IntegrityError, PrivacyError, StoreError
-from consentry.schemas.store_uri import STORES
+from consentry.schemas.store_uri import STORES, told_store
 from consentry.transforms.stores import postgres_vault, sqlite_vault
 from consentry.transforms.stores.copying import Copied, copy_store
 from oracles.consent_oracle import Said
@@ -164,7 +164,7 @@ def test_a_copy_in_the_wrong_direction_is_refused_and_destroys_nothing(places: t
 
 @pytest.mark.parametrize("store", STORES)
 def test_a_source_that_is_not_there_is_not_made(places: tuple[Place, Place], store: str) -> None:
-    with pytest.raises(StoreError, match=f"the {store} is missing"):
+    with pytest.raises(StoreError, match=f"the {told_store(store)} is missing"):
         copy_store(store, places[1].uri(store), places[0].uri(store))
 
 

@@ -232,7 +232,7 @@ def test_a_destruction_that_a_reader_holds_up_does_not_pass_for_done(place: Plac
     secret = wrapped(place)[ANA]
     assert secret is not None
     with place.reader("data_keys", "subject_keys"):
-        with pytest.raises(StoreError, match="the data_keys is locked by another program"):
+        with pytest.raises(StoreError, match="the store of data keys is locked by another program"):
             data_keys.destroy([ANA])
         assert data_keys.keys_for([ANA], create=True) == {}
     data_keys.destroy([ANA])
@@ -246,7 +246,7 @@ def test_a_sweep_that_a_reader_held_up_is_made_up_for_by_the_next(place: Place) 
     ((stored,),) = place.rows("data_keys", "SELECT wrapped FROM day_keys")
     with (
         place.reader("data_keys", "day_keys"),
-        pytest.raises(StoreError, match="the data_keys is locked by another program"),
+        pytest.raises(StoreError, match="the store of data keys is locked by another program"),
     ):
         data_keys.sweep(100)
     data_keys.sweep(100)
@@ -260,7 +260,7 @@ def test_a_sweep_that_was_held_up_is_made_up_for_by_another_program(place: Place
     sweeping.day_key(DAY, expires_at=100)
     ((stored,),) = place.rows("data_keys", "SELECT wrapped FROM day_keys")
     with place.reader("data_keys", "day_keys"):
-        with pytest.raises(StoreError, match="the data_keys is locked by another program"):
+        with pytest.raises(StoreError, match="the store of data keys is locked by another program"):
             sweeping.sweep(100)
         sweeping.close()
     place.data_keys().sweep(100)

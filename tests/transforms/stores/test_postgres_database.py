@@ -20,7 +20,7 @@ from consentry.schemas.errors import (
     StoreLostError,
     StoreMissingError,
 )
-from consentry.schemas.store_uri import of_tenant
+from consentry.schemas.store_uri import of_tenant, told_store
 from consentry.transforms.stores import postgres_connection, postgres_database, postgres_schema
 from consentry.transforms.stores.access_log import AccessLog, open_access_log
 from consentry.transforms.stores.consent_ledger import ConsentLedger, open_ledger
@@ -71,7 +71,9 @@ def days(store: PostgresDatabase) -> list[str]:
 
 @pytest.mark.parametrize("kind", STORES)
 def test_a_missing_store_is_not_made_unasked(uri: str, kind: str) -> None:
-    with pytest.raises(StoreMissingError, match=f"the {kind} is missing; restore it, or make the stores of a new") as e:
+    with pytest.raises(
+        StoreMissingError, match=f"the {told_store(kind)} is missing; restore it, or make the stores of a new"
+    ) as e:
         PostgresDatabase(uri, store=kind)
     assert e.value.exit_code == 2
     PostgresDatabase(uri, store=kind, create=True).close()
@@ -223,7 +225,7 @@ def test_a_transaction_is_whole_or_not_at_all(store: PostgresDatabase, uri: str)
         with pytest.raises(SlipError), store.writing():
             add(store, "b")
             raise SlipError
-        with pytest.raises(StoreError, match=r"the data_keys failed \(UniqueViolation\)"), store.writing():
+        with pytest.raises(StoreError, match=r"the store of data keys failed \(UniqueViolation\)"), store.writing():
             add(store, "c")
             add(store, "c")
         assert days(store) == days(beside) == ["a"]
@@ -252,7 +254,11 @@ def test_writers_wait_for_each_other_and_adders_do_not(store: PostgresDatabase, 
         with one.adding(), two.adding():
             pass
         for outer, inner in ((one.writing, two.writing), (one.writing, two.adding), (one.adding, two.writing)):
-            with outer(), pytest.raises(StoreError, match="the data_keys is locked by another program"), inner():
+            with (
+                outer(),
+                pytest.raises(StoreError, match="the store of data keys is locked by another program"),
+                inner(),
+            ):
                 pass
         with one.writing():
             assert days(two) == []
@@ -333,7 +339,7 @@ def test_a_server_that_stays_away_ends_the_waiting(
     postgres.crash()
     try:
         started = time.monotonic()
-        with pytest.raises(StoreError, match="the data_keys cannot be reached"):
+        with pytest.raises(StoreError, match="the store of data keys cannot be reached"):
             days(store)
         assert time.monotonic() - started < 30
     finally:
@@ -572,6 +578,9 @@ def test_the_eraser_destroys_and_cannot_add_values_or_change_the_past(roles: dic
     office.write("t1")
     reference = office.place.reference("ana")
     with closing(Office(roles["eraser"])) as eraser:
+        for ends in (1000, 40):  # what a legal obligation holds back has a key, and is released
+            eraser.data_keys.day_key("hold:e-1:card", expires_at=ends)
+        assert eraser.data_keys.sweep(40) == 1
         eraser.data_keys.destroy([reference])
         eraser.ledger.record_erasure(reference, at=30)
         assert eraser.vault.follow(eraser.ledger, RULES, 31) == 1

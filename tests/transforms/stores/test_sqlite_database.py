@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from consentry.schemas.errors import ConfigError, StoreError
+from consentry.schemas.store_uri import told_store
 from consentry.transforms.stores import sqlite_database
 from consentry.transforms.stores.sqlite_database import SqliteDatabase, sqlite_path
 from oracles.store_place import Place
@@ -58,7 +59,7 @@ def days(database: SqliteDatabase) -> list[str]:
 @pytest.mark.parametrize("store", STORES)
 def test_a_missing_store_is_not_made_unasked(opened: Open, path: Path, store: str) -> None:
     with pytest.raises(
-        StoreError, match=f"the {store} is missing; restore it, or begin a project with `consentry init`"
+        StoreError, match=f"the {told_store(store)} is missing; restore it, or begin a project with `consentry init`"
     ):
         opened(store, create=False)
     assert not path.exists()
@@ -91,7 +92,7 @@ def test_folders_of_a_new_store_are_made(opened: Open, tmp_path: Path) -> None:
 def test_the_file_of_another_store_is_refused(opened: Open, path: Path, other: str, create: bool) -> None:
     store = STORES[STORES.index(other) - 1]
     opened(other).close()
-    with pytest.raises(StoreError, match=f"is not a {store} of Consentry; name the right file"):
+    with pytest.raises(StoreError, match=f"is no {told_store(store)} of Consentry; name the right file"):
         opened(store, create=create)
     opened(other, create=False)
 
@@ -108,7 +109,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(opened: Open, path
 
 def test_an_empty_file_is_no_store(opened: Open, path: Path) -> None:
     path.touch()
-    with pytest.raises(StoreError, match="is not a ledger of Consentry"):
+    with pytest.raises(StoreError, match="is no ledger of Consentry"):
         opened("ledger", create=False)
 
 
@@ -119,7 +120,7 @@ def test_a_database_of_another_program_is_refused_and_left_alone(opened: Open, p
     connection.commit()
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="is not a vault of Consentry; name the right file"):
+    with pytest.raises(StoreError, match="is no vault of Consentry; name the right file"):
         opened("vault", create=create)
     assert path.read_bytes() == before
 
@@ -172,7 +173,7 @@ def test_a_store_without_permission_is_told(opened: Open, of_file: int, of_folde
             path.parent.chmod(of_folder)
             try:
                 with pytest.raises(
-                    StoreError, match="the data_keys cannot be opened for writing; check its permissions"
+                    StoreError, match="the store of data keys cannot be opened for writing; check its permissions"
                 ):
                     add(opened(create=False, at=path), "a")
             finally:
@@ -187,7 +188,7 @@ def test_a_store_cut_off_in_the_middle_is_told(opened: Open, path: Path) -> None
     with path.open("r+b") as file:
         file.seek(3 * 4096)
         file.write(os.urandom(4096 * 10))
-    with pytest.raises(StoreError, match="the data_keys is damaged; restore it from a backup") as caught:
+    with pytest.raises(StoreError, match="the store of data keys is damaged; restore it from a backup") as caught:
         days(opened(create=False))
     assert caught.value.reason == "store_damaged"
 
@@ -244,7 +245,7 @@ def test_an_inner_transaction_is_a_part_of_the_outer_one(opened: Open) -> None:
 
 def test_an_inner_failure_undoes_the_outer_transaction(opened: Open) -> None:
     database = opened()
-    with pytest.raises(StoreError, match=r"the data_keys failed \(SQLITE_CONSTRAINT"), database.writing():
+    with pytest.raises(StoreError, match=r"the store of data keys failed \(SQLITE_CONSTRAINT"), database.writing():
         add(database, "a")
         add(database, "a")
     assert days(database) == []
@@ -276,7 +277,7 @@ def test_a_full_disk_undoes_the_transaction_and_is_told(opened: Open) -> None:
         connection.execute("PRAGMA max_page_count = 6").fetchall()
     rows = [(f"b{number}", 1, bytes(1000)) for number in range(100)]
     with (
-        pytest.raises(StoreError, match="no space is left for the data_keys; make room and run again"),
+        pytest.raises(StoreError, match="no space is left for the store of data keys; make room and run again"),
         database.writing() as connection,
     ):
         connection.executemany("INSERT INTO day_keys VALUES (?, ?, ?)", rows)
@@ -291,7 +292,9 @@ def test_a_full_disk_undoes_the_transaction_and_is_told(opened: Open) -> None:
 def test_a_lock_of_another_program_is_told_after_some_patience(opened: Open) -> None:
     one, two = opened(), opened()
     with one.writing():
-        with pytest.raises(StoreError, match="the data_keys is locked by another program; try again when it is done"):
+        with pytest.raises(
+            StoreError, match="the store of data keys is locked by another program; try again when it is done"
+        ):
             add(two, "a")
         assert days(two) == []
     add(two, "a")

@@ -9,7 +9,8 @@ GRANT SELECT, INSERT ON subject_keys TO {writer};
 GRANT SELECT, INSERT, UPDATE, DELETE ON day_keys TO {writer};
 -- Who erases destroys keys, and keeps a row also for subjects who never had one.
 GRANT SELECT, INSERT, UPDATE (wrapped) ON subject_keys TO {eraser};
-GRANT SELECT, DELETE ON day_keys TO {eraser};
+-- What a legal obligation holds back is sealed under such a key, which a release shortens.
+GRANT SELECT, INSERT, UPDATE, DELETE ON day_keys TO {eraser};
 GRANT EXECUTE ON FUNCTION check_fresh_snapshots() TO {writer}, {eraser};
 GRANT EXECUTE ON FUNCTION forget_days() TO {writer}, {eraser};
 GRANT EXECUTE ON FUNCTION forget_destroyed(regclass) TO {eraser};
