@@ -30,7 +30,7 @@ __all__ = [
     "store_version",
 ]
 
-VERSIONS = {"vault": 1, "data_keys": 1, "ledger": 1, "access_log": 1}
+VERSIONS = {"vault": 2, "data_keys": 1, "ledger": 1, "access_log": 1}
 """The version of each schema that this program works with; a script leads to each."""
 ROLES = ("writer", "reader", "eraser", "auditor")
 MAY_CONNECT = """
