@@ -46,7 +46,7 @@ REPLACE = (
 )
 ALL_PLACES = "SELECT DISTINCT tableoid::regclass::text FROM subject_keys UNION SELECT 'day_keys' ORDER BY 1"
 DESTROY = (
-    f"INSERT INTO subject_keys SELECT subject, NULL FROM {WANTED} ORDER BY subject "  # noqa: S608
+    f"INSERT INTO subject_keys (subject) SELECT subject FROM {WANTED} ORDER BY subject "  # noqa: S608
     "ON CONFLICT (subject) DO UPDATE SET wrapped = NULL WHERE subject_keys.wrapped IS NOT NULL"
 )
 ADD_DAY = f"INSERT INTO day_keys SELECT day, expires_at, wrapped FROM {WANTED} ON CONFLICT (day) DO NOTHING"  # noqa: S608
@@ -103,7 +103,8 @@ class PostgresDataKeyTable:
     def destroy_subject_keys(self, references: Sequence[bytes]) -> None:
         """Removes keys for good and keeps that they are destroyed, also of subjects that had no row."""
         places: set[str] = set()
-        for portion in _portions(list(dict.fromkeys(references))):
+        # With none, too: who may not do it is told so then, before anything else is done.
+        for portion in _portions(list(dict.fromkeys(references))) or [[]]:
             self._do(_subjects(portion), DESTROY)
             places |= {place for (place,) in self._looked_up(_subjects(portion), PLACES)}
         # Even where they were destroyed before: a program may have died, or been held up by a reader, before this.
