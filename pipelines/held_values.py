@@ -78,7 +78,7 @@ def held_back(
 def release_held(stores: Stores, case: ErasureCase, held: Sequence[HeldBack], now: int) -> None:
     """Destroys the keys of what is held back."""
     for part in held:
-        if stores.data_keys.find_day_key(_key_name(case.id, part.domain)) is not None:
+        if stores.data_keys.find_day_key(_key_name(case.id, part.domain), at=now) is not None:
             stores.data_keys.day_key(_key_name(case.id, part.domain), expires_at=now)
     stores.data_keys.sweep(now)
 
@@ -132,7 +132,7 @@ def show_held(
             refusal = standing_refusal(request, policy, project.actors)
             ended = part.until <= clock()  # whether or not somebody has swept since
             if case is not None and refusal is None and not ended and purpose in legal_purposes(policy, part.domain):
-                answers += _answers(policy, stores, case, part, role)
+                answers += _answers(policy, stores, case, part, role, clock())
         asked = _Access(at=clock(), actor=actor, role=role, purpose=purpose, case=case_id)
         with closing(open_access_log(project.access_log)) as log:
             log.append(asked.records(ColumnCmac(stores.keys.derive_root("access-log")), case, answers))
@@ -148,8 +148,10 @@ def _case(project: Project, case_id: str) -> tuple[ErasureCase | None, list[Held
         return case, [] if case is None else journal.held(case.subject)
 
 
-def _answers(policy: Policy, stores: Stores, case: ErasureCase, part: HeldBack, role: str) -> list[HeldAnswer]:
-    key = stores.data_keys.find_day_key(_key_name(case.id, part.domain))
+def _answers(
+    policy: Policy, stores: Stores, case: ErasureCase, part: HeldBack, role: str, now: int
+) -> list[HeldAnswer]:
+    key = stores.data_keys.find_day_key(_key_name(case.id, part.domain), at=now)
     domain = policy.token_domain(part.domain)
     if key is None or domain is None:
         return []

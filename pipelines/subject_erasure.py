@@ -318,7 +318,7 @@ class _Erasure:
         for letters in stored_letters(output):
             own = [each for each in letters if each.keys.subject == self._reference]
             theirs += len(own)
-            opened = open_stored(own, self._stores.data_keys, self._project.tenant) if own else []
+            opened = open_stored(own, self._stores.data_keys, self._project.tenant, at=self._clock()) if own else []
             openable += sum(each is not None for each in opened)
         return theirs, openable
 

@@ -123,7 +123,7 @@ def run_stream(
         config = replace(config, key_version=journal.settle(KEY_VERSION, config.key_version))
         fresh = StreamState.of(key_versions_of(config), started_at)
         state = settled_state(journal, project, policy, options.dataset, source.name, fresh, begins=True)
-        note_output(project, _known(config, state, options.out, started_at))
+        note_output(project, known_stream(config, state, options.out, started_at))
         stream = Stream(
             config,
             state,
@@ -139,7 +139,8 @@ def run_stream(
         _Loop(stream, options, observer, stop, clock, checkpoints).run(until_idle)
 
 
-def _known(config: StageConfig, state: StreamState, out: str, started_at: int) -> KnownOutput:
+def known_stream(config: StageConfig, state: StreamState, out: str, started_at: int) -> KnownOutput:
+    """Returns what the project is to know of a stream's output: it may come to have tokens of every domain."""
     domains = [rule.domain for rule in config.policy.info_types.values() if isinstance(rule, TokenizeRule)]
     return KnownOutput(
         place=place_of(out),

@@ -29,6 +29,7 @@ from ...transforms.stage import Stage, StageConfig, settle_stage
 from ...transforms.tally import Tally, merge
 from ..desk import check_stores
 from ..keyring_files import open_proof_keys, open_vault_keys
+from ..known_outputs import note_output
 from ..letter_records import record_columns
 from ..letter_trial import LetterTrial, ReplayReport, opened_stage
 from ..letters import LetterOutput, open_letter_output
@@ -40,7 +41,7 @@ from .dated_files import DatedFiles
 from .epochs import EpochState
 from .journal import KEY_VERSION, Journal, Replay, open_journal
 from .output import StreamOutput, is_stream_output, open_stream_output
-from .run import settled_state
+from .run import known_stream, settled_state
 from .stream_manifest import PURGED, StreamState
 from .stream_publication import StreamPublication
 
@@ -78,6 +79,7 @@ def replay_stream_letters(
     with open_stream_output(out) as output, open_journal(output.journal) as journal:
         vault_keys = open_vault_keys(project)
         config, state = settled_stream(journal, project, out, vault_keys, now, clock())
+        note_output(project, known_stream(config, state, out, clock()))
         publication = StreamPublication(config, state, journal=journal, output=output, keys=keys, clock=clock)
         finish_interrupted(publication, journal)
         found = _sound_letters(journal, out, PublicKeys.load(project.trust))
