@@ -10,11 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
-from ..schemas.checkpoint import LOGS, Checkpoint, LogName, parse_checkpoint
+from ..schemas.checkpoint import LOGS, Checkpoint, LogName, checkpoint_name, parse_checkpoint
 from ..schemas.consent import format_instant
 from ..schemas.errors import ConfigError, IntegrityError, OutputError, PrivacyError
 from ..schemas.manifest import SignatureText
@@ -24,11 +25,11 @@ from ..transforms.crypto.key_sets import ProofKeys, PublicKeys, Signature, Signa
 from ..transforms.stores.chained_log import ChainedLog, open_chained_log
 from ..transforms.stores.hash_chain import START
 from .checkpoint_folder import CheckpointFolder, open_checkpoint_folder
-from .checkpoint_note import CheckpointNote, Exported, note_path, read_note, write_note
+from .checkpoint_note import CheckpointNote, Exported, note_path, usable_note, write_note
 from .console import notice
 from .keyring_files import open_proof_keys
 
-__all__ = ["Checkpoints", "believed_checkpoint", "checkpoint_rule"]
+__all__ = ["Checkpoints", "believed_checkpoint", "checkpoint_rule", "moved_sentence"]
 
 PAUSE = 60_000_000
 """Microseconds after which a failed export is tried again."""
@@ -65,6 +66,16 @@ def believed_checkpoint(name: str, data: bytes, trust: PublicKeys) -> Checkpoint
     return found
 
 
+def moved_sentence(note: CheckpointNote, place: str) -> str | None:
+    """Returns what to do where checkpoints were exported to another place than now; None where they were not."""
+    if note.place in (None, place):
+        return None
+    return (
+        f"{place}: has not the checkpoints up to number {note.number}, which were exported to {note.place} before the "
+        "configuration named another place; copy all of them there, because they prove only together"
+    )
+
+
 class Checkpoints:
     """The checkpoints of a project, for who appends to its logs.
 
@@ -87,7 +98,7 @@ class Checkpoints:
         self._rule = project.checkpoints
         self._clock = clock
         self._told = told
-        self._note = CheckpointNote() if self._rule is None else read_note(note_path(project))
+        self._note = CheckpointNote() if self._rule is None else usable_note(note_path(project)) or CheckpointNote()
         self._keys: ProofKeys | None = None
         self._not_before = 0
         self._lock = threading.Lock()
@@ -139,19 +150,42 @@ class Checkpoints:
 
         Raises:
             IntegrityError: The log, or the newest checkpoint, is not what it was; nothing is signed.
-            ConfigError: The configuration names no place.
+            ConfigError: The configuration names no place, or another one than before, without the checkpoints.
             PrivacyError: Keys, log or place cannot be used.
         """
-        folder = open_checkpoint_folder(checkpoint_rule(self._project).path)
+        place = checkpoint_rule(self._project).path
+        folder = open_checkpoint_folder(place)
         for _ in range(ATTEMPTS):
-            self._catch_up(folder)
+            is_there = self._catch_up(folder)
+            if not is_there and (moved := moved_sentence(self._note, place)) is not None:
+                raise ConfigError(moved, reason="checkpoints_moved")
             made = self._next(name, recompute)
+            if made is None and not is_there:
+                raise IntegrityError(
+                    f"{checkpoint_name(self._note.number)}: is missing in {place}, where it was exported; restore it "
+                    "from a copy, and run `consentry log verify`",
+                    reason="checkpoint_missing",
+                )
             if made is None:
                 return None
             if folder.add(made.name, made.dumps()):
-                self._note = write_note(note_path(self._project), self._note.with_(made))
+                self._note = write_note(note_path(self._project), replace(self._note.with_(made), place=place))
                 return made
         raise OutputError("checkpoints: others export to the same place at the same time; give each machine its own")
+
+    def renew_note(self) -> int:
+        """Begins the note anew by the checkpoints that are there, and returns the number of the newest of them.
+
+        For who has looked, after the note was lost: with it goes what it knew of checkpoints that are not there.
+
+        Raises:
+            PrivacyError: The newest of each log cannot be believed, or the place cannot be used.
+        """
+        place = checkpoint_rule(self._project).path
+        self._note = CheckpointNote()
+        self._catch_up(open_checkpoint_folder(place), anew=True)
+        self._note = write_note(note_path(self._project), replace(self._note, place=place, begun_behind=0), anew=True)
+        return self._note.number
 
     def _failed(self, name: LogName, error: PrivacyError) -> None:
         self._not_before = self._clock() + PAUSE
@@ -166,10 +200,13 @@ class Checkpoints:
         patience = rule.or_after // timedelta(microseconds=1)
         return position - known.entries >= rule.every or (position > known.entries and now - known.at >= patience)
 
-    def _catch_up(self, folder: CheckpointFolder) -> None:
-        """Takes into the note what others have exported meanwhile."""
-        note = self._note.joined(read_note(note_path(self._project)))
+    def _catch_up(self, folder: CheckpointFolder, *, anew: bool = False) -> bool:
+        """Takes into the note what others have exported meanwhile; returns whether the newest one is there, if any."""
+        stored = None if anew else usable_note(note_path(self._project))
+        note = self._note if stored is None else stored.joined(self._note)
         trust, files = PublicKeys.load(self._project.trust), folder.numbers()
+        if stored is None and not note.number and files:
+            note = replace(note, begun_behind=max(files))
         new, seen = [number for number in files if number > note.number], set[LogName]()
         for number in sorted(new, reverse=True):
             found = believed_checkpoint(files[number], folder.read(files[number]), trust)
@@ -178,6 +215,7 @@ class Checkpoints:
             if len(seen) == len(LOGS):
                 break
         self._note = note
+        return not note.number or note.number in files
 
     def _next(self, name: LogName, recompute: bool) -> Checkpoint | None:
         known, log = self._note.logs.get(name, NOTHING), self._log(name)

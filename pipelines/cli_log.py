@@ -9,7 +9,7 @@ import typer
 
 from ..schemas.checkpoint import LOGS
 from ..schemas.errors import ConfigError
-from .cli_options import ConfigOption, JsonOption, now_us, open_project, remember_config
+from .cli_options import FLAG, ConfigOption, JsonOption, now_us, open_project, remember_config
 from .console import notice, print_json, print_table
 
 __all__ = ["log_app"]
@@ -32,6 +32,8 @@ def verify(
 ) -> None:
     """Recompute both logs and compare them with every checkpoint. Exit code 1 if one was changed.
 
+    Exit code 2 or 3 if nothing speaks against them and one could not be looked at.
+
     Up to the last checkpoint any change is found: entries changed, moved, taken
     out, an end cut off, a chain computed anew; and a checkpoint that is missing.
     Needs public keys only; with the key set vault the ledger's tags are checked
@@ -48,13 +50,21 @@ def verify(
         rows = [(each.check, "ok" if each.ok else "failed", each.detail) for each in report.checks]
         print_table("Ledger and access log", ("check", "result", "detail"), rows)
     if not report.ok:
-        raise typer.Exit(1)
+        raise typer.Exit(report.exit_code)
 
 
 @log_app.command()
 def checkpoint(
     context: typer.Context,
     store: Annotated[str | None, typer.Option(metavar="LOG", help="ledger or access_log alone. Default: both.")] = None,
+    renew_note: Annotated[
+        bool,
+        typer.Option(
+            "--renew-note",
+            metavar=FLAG,
+            help="This machine's note of what it exported was lost, and you have looked: begin it anew.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -72,6 +82,9 @@ def checkpoint(
     place = checkpoint_rule(project).path
     names = LOGS if store is None else (store,)
     with Checkpoints(project, clock=now_us) as checkpoints:
+        if renew_note:
+            newest = checkpoints.renew_note()
+            notice(f"{place}: checkpoint {newest} is the newest that this machine knows of now")
         made = [each for name in names if (each := checkpoints.export(name, recompute=True)) is not None]
     if json:
         print_json([each.as_json() for each in made])

@@ -45,9 +45,16 @@ def migrate(
     Needs a database user that may create schemas, and roles with --roles. No
     other command needs that much.
     """
-    from .store_care import migrate_stores
+    from .store_care import migrate_stores, shared_roles
 
-    done = migrate_stores(open_project(context, config), create=create, roles=roles)
+    project = open_project(context, config)
+    done = migrate_stores(project, create=create, roles=roles)
+    if roles and (others := shared_roles(project)):
+        notice(
+            f"the group roles of tenant {project.tenant!r} have privileges in {', '.join(others)}, too: whoever is in "
+            "one has it there; where that is another project, give it a tenant of its own",
+            style="yellow",
+        )
     if json:
         print_json([{"store": each.store, "before": each.before, "after": each.after} for each in done])
         return

@@ -100,7 +100,7 @@ def held_back(
 def release_held(stores: Stores, case: ErasureCase, held: Sequence[HeldBack], now: int) -> None:
     """Destroys the keys of what is held back."""
     for part in held:
-        if stores.data_keys.find_day_key(hold_key_name(case.id, part.domain)) is not None:
+        if stores.data_keys.find_day_key(hold_key_name(case.id, part.domain), at=now) is not None:
             stores.data_keys.day_key(hold_key_name(case.id, part.domain), expires_at=now)
     stores.data_keys.sweep(now)
 
@@ -156,7 +156,7 @@ def show_held(
             refusal = standing_refusal(request, policy, project.actors)
             ended = part.until <= clock()  # whether or not somebody has swept since
             if case is not None and refusal is None and not ended and purpose in legal_purposes(policy, part.domain):
-                found = _answers(policy, stores, case, part, role)
+                found = _answers(policy, stores, case, part, role, clock())
                 answers += found or ()
                 lost += [part.domain] if found is None else []
         asked = _Access(at=clock(), actor=actor, role=role, purpose=purpose, case=case_id)
@@ -177,9 +177,11 @@ def _case(project: Project, case_id: str) -> tuple[ErasureCase | None, list[Held
         return case, [] if case is None else journal.held(case.subject)
 
 
-def _answers(policy: Policy, stores: Stores, case: ErasureCase, part: HeldBack, role: str) -> list[HeldAnswer] | None:
+def _answers(
+    policy: Policy, stores: Stores, case: ErasureCase, part: HeldBack, role: str, now: int
+) -> list[HeldAnswer] | None:
     """Returns what is held back of a domain, as the role may see it; None where its key is gone."""
-    key = stores.data_keys.find_day_key(hold_key_name(case.id, part.domain))
+    key = stores.data_keys.find_day_key(hold_key_name(case.id, part.domain), at=now)
     domain = policy.token_domain(part.domain)
     if key is None:
         return None

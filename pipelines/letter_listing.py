@@ -187,7 +187,7 @@ def show_letter(out: str, letter_id: str, project: Project, policy: Policy, data
     with closing(open_data_key_table(project.data_keys)) as table:
         (state,) = _KeyStates(table, now).of([stored])
     openable = state.access is LetterAccess.OPENABLE
-    opened = open_stored([stored], data_keys, project.tenant)[0] if openable else None
+    opened = open_stored([stored], data_keys, project.tenant, at=now)[0] if openable else None
     meaning = meaning_of(stored.letter.stage, stored.letter.reason)
     return {
         "id": stored.id,

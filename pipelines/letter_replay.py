@@ -24,12 +24,14 @@ from ..transforms.protection_plan import ProtectionPlan
 from ..transforms.stage import Stage, settle_stage
 from .desk import check_stores
 from .keyring_files import open_proof_keys, open_vault_keys
+from .known_outputs import note_output
 from .letter_manifest import data_files, manifest_after_replay
 from .letter_records import first_difference, record_columns
 from .letter_trial import LetterTrial, ReplayReport, opened_stage
 from .letters import LetterOutput
 from .manifest_file import SettledRun, key_versions_of
 from .output_state import alone_in, exchange_state, sound_output
+from .output_versions import known_output
 from .publication import DATA, LocalPublication, is_local, open_publication
 from .sinks import FileWriter, Receipt
 
@@ -94,6 +96,8 @@ def replay_letters(
             manifest = manifest_after_replay(
                 output.manifest, settled, trial.outcome, purged=purged, finished_at=clock()
             )
+            # Before anybody sees them: rows that were recovered may have tokens of domains that the output had none of.
+            note_output(project, known_output(manifest, policy, out, noted_at=clock()))
             signed = exchange_state(publication, output, manifest, keys, kept=data_files(output.manifest))
             return trial.report(signed)
 

@@ -35,7 +35,7 @@ from .publication import DEAD_LETTERS
 from .retention import sweep_expired
 from .sinks import FileWriter, Receipt
 
-__all__ = ["LetterTrial", "ReplayReport", "RowTaker", "opened_stage"]
+__all__ = ["LetterTrial", "ReplayReport", "RowTaker", "by_clock", "opened_stage"]
 
 STAGE = "replay"
 READ_STAGE = "read"
@@ -115,9 +115,13 @@ def opened_stage(config: StageConfig, vault_keys: VaultKeys) -> Iterator[Stage]:
         for store in (stores.data_keys, stores.ledger, stores.vault):
             if store is not None:
                 opened.enter_context(closing(store))
-        started_at = config.now if config.started_at is None else config.started_at
-        sweep_expired(stores.data_keys, stores.vault, config.policy, started_at)
+        sweep_expired(stores.data_keys, stores.vault, config.policy, by_clock(config))
         yield stage
+
+
+def by_clock(config: StageConfig) -> int:
+    """Returns when a replay began by the clock, whatever the instant of its decisions."""
+    return config.now if config.started_at is None else config.started_at
 
 
 @dataclass(slots=True)
@@ -220,9 +224,9 @@ class LetterTrial:
             if self._reason is None or each.letter.reason == self._reason
         ]
         tenant, data_keys = self._stage.config.project.tenant, self._stage.stores.data_keys
-        for (place, _), opened in zip(
-            wanted, open_stored([each for _, each in wanted], data_keys, tenant), strict=True
-        ):  # fmt: skip
+        letters = [each for _, each in wanted]
+        found = open_stored(letters, data_keys, tenant, at=by_clock(self._stage.config))
+        for (place, _), opened in zip(wanted, found, strict=True):
             if opened is None:
                 self._counts.closed += 1
             elif opened.record is None or not self._is_complete(opened):

@@ -151,13 +151,21 @@ def _stored(letter: DeadLetter) -> StoredLetter:
 
 
 @guarded("open dead letters")
-def open_stored(letters: Sequence[StoredLetter], data_keys: DataKeys, tenant: str) -> list[OpenedLetter | None]:
-    """Returns letters with what they hold; None for those of which a key is destroyed.
+def open_stored(
+    letters: Sequence[StoredLetter], data_keys: DataKeys, tenant: str, *, at: int
+) -> list[OpenedLetter | None]:
+    """Returns letters with what they hold; None for those of which a key is destroyed, or whose time is over.
+
+    Args:
+        letters: As they are stored.
+        data_keys: Of the tenant.
+        tenant: Whose letters they are.
+        at: Microseconds UTC, by the clock.
 
     Raises:
         IntegrityError: A letter was changed, or belongs to other keys.
     """
-    days = {day: data_keys.find_day_key(day) for day in sorted({each.keys.day for each in letters})}
+    days = {day: data_keys.find_day_key(day, at=at) for day in sorted({each.keys.day for each in letters})}
     subjects = sorted({each.keys.subject for each in letters if each.keys.subject is not None})
     known = data_keys.keys_for(subjects, create=False) if subjects else {}
     return [_opened(each, days[each.keys.day], known.get(each.keys.subject or b""), tenant) for each in letters]

@@ -10,21 +10,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..schemas.checkpoint import LOGS, Checkpoint, LogName, checkpoint_name, digest_of_file
-from ..schemas.errors import IntegrityError, PrivacyError, StoreError
+from ..schemas.errors import ConfigError, IntegrityError, PrivacyError, StoreDamagedError, StoreError
 from ..schemas.project import Project
 from ..transforms.crypto.key_sets import PublicKeys
 from ..transforms.stores.chained_log import ChainedLog, open_chained_log
 from ..transforms.stores.hash_chain import Verified
 from .checkpoint_folder import CheckpointFolder, open_checkpoint_folder
-from .checkpoint_note import CheckpointNote, note_path, read_note
-from .checkpoints import believed_checkpoint
+from .checkpoint_note import NOTE_NAME, CheckpointNote, note_path, read_note
+from .checkpoints import believed_checkpoint, moved_sentence
 
 __all__ = ["LogCheck", "LogReport", "check_log", "read_checkpoints", "verify_logs"]
 
 SHOWN = 3
+NOTE = "note"
+LOST_NOTE = (
+    "whoever removed it can take away the newest checkpoints together with the end of a log, and nothing here would "
+    "show it; compare the checkpoints with a copy elsewhere, then run `consentry log checkpoint --renew-note`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,8 @@ class LogCheck:
     check: str
     ok: bool
     detail: str
+    unseen: int | None = None
+    """Exit code of what kept it from looking at all; None: it looked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,13 @@ class LogReport:
     def ok(self) -> bool:
         """Whether every check holds."""
         return all(check.ok for check in self.checks)
+
+    @property
+    def exit_code(self) -> int:
+        """0: every check holds. 1: one does not. 2 or 3: all that failed could not look at what they check."""
+        failed = [check for check in self.checks if not check.ok]
+        codes = [check.unseen for check in failed if check.unseen is not None]
+        return max(codes) if failed and len(codes) == len(failed) else int(bool(failed))
 
     def as_json(self) -> dict[str, Any]:
         """Returns the document of ``log verify --json``."""
@@ -62,7 +77,7 @@ def verify_logs(project: Project, trust: PublicKeys, place: str | None = None) -
         place: Another place of checkpoints, as an auditor's copy.
 
     Raises:
-        ConfigError: The place's file system is not installed.
+        ConfigError: The place's file system is not installed, or another place holds no checkpoint at all.
         PrivacyError: The place cannot be read.
     """
     own = None if project.checkpoints is None else project.checkpoints.path
@@ -72,13 +87,62 @@ def verify_logs(project: Project, trust: PublicKeys, place: str | None = None) -
         checks.append(LogCheck("checkpoints", True, "not checked: the configuration names no place of any"))
     else:
         # Read before the logs, which may grow meanwhile.
-        note = read_note(note_path(project)) if used == own else CheckpointNote()
-        known, problems = read_checkpoints(open_checkpoint_folder(used), trust, note)
+        folder, is_own = open_checkpoint_folder(used), own is not None and _settled(used) == _settled(own)
+        if not is_own and not folder.numbers():
+            raise ConfigError(f"--checkpoints: {used} holds no checkpoint; name the folder that has them")
+        noted = _NotedOnce(project, is_own, is_named=place is not None)
+        known, problems = read_checkpoints(folder, trust, noted.note)
+        if problems and is_own and (moved := moved_sentence(noted.note, used)) is not None:
+            problems.insert(0, moved)
         checks.append(_check("checkpoints", problems, f"{len(known)}, signed, numbered without a gap"))
+        checks.append(noted.check(bool(folder.numbers())))
     for name in LOGS:
         mine = [each for each in known if each.store == name]
         checks.append(_log_check(project, name, mine, expected=used is not None))
     return LogReport((*checks, _tags_check(project)))
+
+
+class _NotedOnce:
+    """The note of this machine, read once, and what there is to say about it.
+
+    Args:
+        project: Whose checkpoints they are.
+        is_own: Whether those that are looked at are where the project exports them to.
+        is_named: Whether somebody named that place, as on a machine that never exported one.
+    """
+
+    def __init__(self, project: Project, is_own: bool, *, is_named: bool) -> None:
+        self._is_own, self._is_named = is_own, is_named
+        self._damaged, found = False, None
+        if is_own:
+            try:
+                found = read_note(note_path(project))
+            except IntegrityError:
+                self._damaged = True
+        self._is_missing = found is None
+        self.note = found or CheckpointNote()
+
+    def check(self, exported: bool) -> LogCheck:
+        """Returns whether what this machine remembers can be counted on.
+
+        Args:
+            exported: Whether there are checkpoints.
+        """
+        if not self._is_own:
+            return LogCheck(NOTE, True, "not checked: it is of the configuration's place, and another one was named")
+        if self._damaged:
+            return LogCheck(NOTE, False, f"{NOTE_NAME} is damaged: {LOST_NOTE}")
+        if self._is_missing and not exported:
+            return LogCheck(NOTE, True, "not checked: nothing was exported yet")
+        if self._is_missing and self._is_named:
+            return LogCheck(NOTE, True, f"not checked: there is no {NOTE_NAME}, as where none was ever exported")
+        if self._is_missing:
+            here = "; where this machine never exported any, name their place by --checkpoints"
+            return LogCheck(NOTE, False, f"{NOTE_NAME} is missing: {LOST_NOTE}{here}")
+        if behind := self.note.begun_behind:
+            begun = f"{NOTE_NAME} was missing or damaged when {checkpoint_name(behind)} was the newest, and begun anew"
+            return LogCheck(NOTE, False, f"{begun}: {LOST_NOTE}")
+        return LogCheck(NOTE, True, f"{checkpoint_name(self.note.number)} is the newest that this machine knows of")
 
 
 def read_checkpoints(
@@ -119,6 +183,10 @@ def read_checkpoints(
     return found, problems
 
 
+def _settled(place: str) -> str:
+    return place if "://" in place else str(Path(place).absolute())
+
+
 def _gap(before: int, number: int) -> list[str]:
     if number <= before + 1:
         return []
@@ -130,8 +198,10 @@ def _log_check(project: Project, name: LogName, known: Sequence[Checkpoint], *, 
     try:
         with open_chained_log(name, getattr(project, name)) as log:
             return check_log(log, known, expected=expected)
-    except StoreError as error:
+    except StoreDamagedError as error:
         return LogCheck(name, False, str(error))
+    except StoreError as error:
+        return LogCheck(name, False, str(error), error.exit_code)
 
 
 def check_log(log: ChainedLog, known: Sequence[Checkpoint], *, expected: bool = True) -> LogCheck:
@@ -192,8 +262,10 @@ def _tags_check(project: Project) -> LogCheck:
         try:
             with closing(open_ledger(project.ledger, keys, data_keys)) as ledger:
                 checked = ledger.verify()
-        except (IntegrityError, StoreError) as error:
+        except (IntegrityError, StoreDamagedError) as error:
             return LogCheck(name, False, str(error))
+        except StoreError as error:
+            return LogCheck(name, False, str(error), error.exit_code)
     return LogCheck(name, True, f"{checked.entries} entries bear tags of the key set vault")
 
 

@@ -22,11 +22,12 @@ from ..transforms.stores.open_tables import (
     open_ledger_table,
     open_vault_table,
 )
-from ..transforms.stores.postgres_schema import VERSIONS, migrate_store, store_version
+from ..transforms.stores.postgres_connection import server_of
+from ..transforms.stores.postgres_schema import VERSIONS, databases_of_roles, migrate_store, store_version
 from ..transforms.stores.sqlite_database import VERSION
 from .lost_holds import hold_states
 
-__all__ = ["Migrated", "copy_between", "migrate_stores", "store_status"]
+__all__ = ["Migrated", "copy_between", "migrate_stores", "shared_roles", "store_status"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,18 @@ def migrate_stores(project: Project, *, create: bool, roles: bool) -> list[Migra
         before, after = migrate_store(uri, name, roles=roles)
         done.append(Migrated(store=name, before=before, after=after))
     return done
+
+
+def shared_roles(project: Project) -> tuple[str, ...]:
+    """Returns the databases beside those of the project in which its tenant's group roles have privileges, too.
+
+    Raises:
+        StoreError: A server cannot be reached.
+    """
+    uris = {name: uri for name in STORES if (uri := getattr(project, name)).startswith(f"{POSTGRESQL}:")}
+    own = {server_of(uri, store=name).parameters.get("dbname") for name, uri in uris.items()}
+    found = {each for name, uri in uris.items() for each in databases_of_roles(uri, name)}
+    return tuple(sorted(found - own))
 
 
 def copy_between(project: Project, store: str, source: str, target: str) -> Copied:

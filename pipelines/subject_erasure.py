@@ -189,6 +189,7 @@ class _Erasure:
 
     def _begun(self) -> ErasureCase:
         """Returns the case as it stands, begun now if there is none, with what is newly asked of it."""
+        self._stores.data_keys.destroy([])  # a server that does not let this user do it says so before anything is done
         case = self._journal.case_of(self._reference)
         if case is None and self._options.resume:
             raise ConfigError("--resume: no erasure of this person was begun; leave the option out to begin one")
@@ -333,7 +334,7 @@ class _Erasure:
         for letters in stored_letters(output):
             own = [each for each in letters if each.keys.subject == self._reference]
             theirs += len(own)
-            opened = open_stored(own, self._stores.data_keys, self._project.tenant) if own else []
+            opened = open_stored(own, self._stores.data_keys, self._project.tenant, at=self._clock()) if own else []
             openable += sum(each is not None for each in opened)
         return theirs, openable
 

@@ -47,8 +47,8 @@ class KeysOfRecords(Protocol):
         """Returns the key of a period, made when it is first asked for."""
         ...
 
-    def find_day_key(self, day: str) -> bytes | None:
-        """Returns the key of a period, or None where it is destroyed."""
+    def find_day_key(self, day: str, *, at: int) -> bytes | None:
+        """Returns the key of a period, or None where it is destroyed or over."""
         ...
 
 
@@ -175,6 +175,7 @@ def open_records(
     *,
     tenant: str,
     dataset: str,
+    at: int,
 ) -> OpenedRecords:
     """Returns the records that survive, each with those of its parts that may be collected.
 
@@ -185,6 +186,7 @@ def open_records(
         data_keys: As they were sealed with.
         tenant: Of the project.
         dataset: Of the records.
+        at: The time now, microseconds UTC.
 
     Raises:
         IntegrityError: An envelope, or what it is bound to, was changed.
@@ -195,7 +197,7 @@ def open_records(
     refs, periods = rows["subject"].to_pylist(), rows["period"].to_pylist()
     own = [ref for ref, period in zip(refs, periods, strict=True) if period is None and ref is not None]
     keys = data_keys.keys_for(own, create=False)
-    days = {period: data_keys.find_day_key(period) for period in set(periods) if period is not None}
+    days = {period: data_keys.find_day_key(period, at=at) for period in set(periods) if period is not None}
     times = pc.fill_null(rows["event_time"].cast(pa.int64()), NO_TIME).to_pylist()
     classes = [text_field(_told(purposes)) for purposes in part_classes(sealed)]
     open_parts = [numpy_bools(pa.array(each[chosen])).tolist() for each in collected]

@@ -18,7 +18,7 @@ from ...transforms.consent_decision import decisions, with_decisions
 from ...transforms.consent_join import Decidable
 from ...transforms.protection import protect_batch
 from ...transforms.protection_plan import ProtectionPlan, check_dataset_columns
-from ...transforms.sealed_records import open_records, part_classes
+from ...transforms.sealed_records import OpenedRecords, open_records, part_classes
 from ...transforms.stage import SharedStage, Stage
 from ...transforms.stores.vault import Candidates
 from ...transforms.tally import Key, Tally, merge
@@ -109,7 +109,7 @@ class Settlement:
         )  # fmt: skip
         survives = _one_of(permits, stage.dataset.collect, sealed.num_rows)
         collected = [_one_of(permits, purposes, sealed.num_rows) for purposes in part_classes(sealed)]
-        opened = self._opened(sealed, survives, collected)
+        opened = self._opened(sealed, survives, collected, clock)
         counts: dict[Key, int] = {READ: sealed.num_rows}
         lost = int(opened.erased.sum())
         counts[DROPPED] = int((~survives).sum()) + lost
@@ -117,7 +117,7 @@ class Settlement:
         parts = list(self._protected(sealed, permits, opened.lines))
         return _joined(parts, Tally({key: count for key, count in counts.items() if count}))
 
-    def _opened(self, sealed: pa.RecordBatch, survives: Bools, collected: Sequence[Bools]) -> Any:
+    def _opened(self, sealed: pa.RecordBatch, survives: Bools, collected: Sequence[Bools], clock: int) -> OpenedRecords:
         config = self._stage.config
         return open_records(
             sealed,
@@ -126,6 +126,7 @@ class Settlement:
             self._stage.stores.data_keys,
             tenant=config.project.tenant,
             dataset=config.dataset,
+            at=clock,
         )
 
     def _protected(
@@ -186,7 +187,7 @@ class Settlement:
     def _given_up(self, sealed: pa.RecordBatch, clock: int) -> Settled:
         """Seals as dead letters, whole, records whose consents nobody can tell."""
         everything = np.ones(sealed.num_rows, np.bool_)
-        opened = self._opened(sealed, everything, [everything] * len(part_classes(sealed)))
+        opened = self._opened(sealed, everything, [everything] * len(part_classes(sealed)), clock)
         partitions, offsets = sealed["partition"].to_pylist(), sealed["offset"].to_pylist()
         letters = []
         for partition in dict.fromkeys(partitions):

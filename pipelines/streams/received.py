@@ -53,8 +53,8 @@ class KeysOfReceived(Protocol):
         """Returns the key of a day, made when it is first asked for."""
         ...
 
-    def find_day_key(self, day: str) -> bytes | None:
-        """Returns the key of a day, or None where it is destroyed."""
+    def find_day_key(self, day: str, *, at: int) -> bytes | None:
+        """Returns the key of a day, or None where it is destroyed, or is to be by now."""
         ...
 
 
@@ -233,7 +233,7 @@ class ReceivedStore:
         """Returns the payloads in envelopes whose numbers begin at ``start``."""
         values: list[bytes] = []
         for day, same in groupby(rows, key=lambda row: row[0]):
-            key = self._data_keys.find_day_key(day)
+            key = self._data_keys.find_day_key(day, at=self._clock())
             if key is None:
                 raise RecordsGoneError(
                     f"{self._subscription}: message {start + len(values)} waited for {RETAIN.days} days, and "

@@ -31,7 +31,7 @@ from .sources import StreamSource
 from .stream import EpochReport, Stream
 from .stream_manifest import StreamState
 
-__all__ = ["Observer", "StreamOptions", "run_stream", "settled_state"]
+__all__ = ["Observer", "StreamOptions", "known_stream", "note_stream", "run_stream", "settled_state"]
 
 IDLE_SECONDS = 0.02
 IDLE_ENOUGH = 0.5
@@ -123,7 +123,7 @@ def run_stream(
         config = replace(config, key_version=journal.settle(KEY_VERSION, config.key_version))
         fresh = StreamState.of(key_versions_of(config), started_at)
         state = settled_state(journal, project, policy, options.dataset, source.name, fresh, begins=True)
-        _note(project, config, state, options.out, started_at)
+        note_stream(project, known_stream(config, state, options.out, started_at))
         stream = Stream(
             config,
             state,
@@ -139,22 +139,24 @@ def run_stream(
         _Loop(stream, options, observer, stop, clock, checkpoints).run(until_idle)
 
 
-def _note(project: Project, config: StageConfig, state: StreamState, out: str, started_at: int) -> None:
-    """Notes which tokens the output may have: those of its dataset, and what the stream was known to have before."""
-    place = place_of(out)
+def known_stream(config: StageConfig, state: StreamState, out: str, started_at: int) -> KnownOutput:
+    """Returns what the project is to know of a stream's output: it may come to have all tokens of its dataset."""
+    domains = sorted(dataset_domains(config.policy, config.dataset))
+    return KnownOutput(
+        place=place_of(out),
+        run=state.run,
+        dataset=config.dataset,
+        published=True,
+        versions=dict.fromkeys(domains, config.key_version),
+        noted_at=started_at,
+    )
+
+
+def note_stream(project: Project, fresh: KnownOutput) -> None:
+    """Notes which tokens an output may have, besides those that the stream was known to have before."""
     with closing(open_known_outputs(project)) as known:
-        before = [each.needs for each in known.all() if (each.place, each.run) == (place, state.run)]
-        known.note(
-            KnownOutput(
-                place=place,
-                run=state.run,
-                dataset=config.dataset,
-                published=True,
-                versions=dict.fromkeys(sorted(dataset_domains(config.policy, config.dataset)), config.key_version),
-                noted_at=started_at,
-                also=frozenset().union(*before),
-            )
-        )
+        before = [each.needs for each in known.all() if (each.place, each.run) == (fresh.place, fresh.run)]
+        known.note(replace(fresh, also=frozenset().union(*before)))
 
 
 def settled_state(

@@ -40,7 +40,7 @@ from .dated_files import DatedFiles
 from .epochs import EpochState
 from .journal import KEY_VERSION, Journal, Replay, open_journal
 from .output import StreamOutput, is_stream_output, open_stream_output
-from .run import settled_state
+from .run import known_stream, note_stream, settled_state
 from .stream_manifest import PURGED, StreamState
 from .stream_publication import StreamPublication
 
@@ -78,6 +78,7 @@ def replay_stream_letters(
     with open_stream_output(out) as output, open_journal(output.journal) as journal:
         vault_keys = open_vault_keys(project)
         config, state = settled_stream(journal, project, out, vault_keys, now, clock())
+        note_stream(project, known_stream(config, state, out, clock()))
         publication = StreamPublication(config, state, journal=journal, output=output, keys=keys, clock=clock)
         finish_interrupted(publication, journal)
         found = _sound_letters(journal, out, PublicKeys.load(project.trust))

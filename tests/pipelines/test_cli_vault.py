@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from consentry.transforms.stores.postgres_schema import VERSIONS
+from oracles.server_shop import FILES, moved, renamed
 from oracles.shop_commands import AT, PROGRAM, Shop, order, run, write_lines
 from servers.postgres import Postgres
-
-FILES = {"vault": "vault.db", "data_keys": "data_keys.db", "ledger": "ledger.db", "access_log": "access.db"}
 
 
 @pytest.fixture
@@ -26,24 +26,6 @@ def database(postgres: Postgres) -> Iterator[str]:
 @pytest.fixture
 def uri(postgres: Postgres, database: str) -> str:
     return postgres.uri(database)
-
-
-def renamed(shop: Shop, uri: str, *stores: str) -> None:
-    """Names the server in the configuration for some stores, or for all."""
-    text = shop.config.read_text()
-    for store in stores or FILES:
-        text = text.replace(f"sqlite:{FILES[store]}", uri)
-    shop.config.write_text(text)
-
-
-def moved(shop: Shop, uri: str) -> None:
-    """Copies the stores of a project to a server, and names it in the configuration."""
-    for store, name in FILES.items():
-        done = shop.run("vault", "copy", f"sqlite:{shop.folder / name}", uri, "--store", store, "--json")
-        assert done.code == 0, done.err
-    renamed(shop, uri)
-    for name in FILES.values():
-        (shop.folder / name).unlink()
 
 
 def test_a_project_moves_to_a_server_and_back_and_nothing_changes(shop: Shop, uri: str) -> None:
@@ -90,9 +72,9 @@ def test_a_new_project_begins_on_a_server(tmp_path: Path, uri: str) -> None:
     done = shop.run("protect", write_lines(shop.orders, [order(0)]), "--dataset", "orders", "--out", shop.out)
     assert done.code == 2 and "is missing; restore it, or make the stores of a new project with" in done.said
     done = shop.run("vault", "migrate", "--json")
-    assert done.json() == [{"store": store, "before": 0, "after": 1} for store in FILES]
-    assert [each["before"] for each in shop.run("vault", "migrate", "--roles", "--json").json()] == [1] * 4
-    assert "vault: is at version 1" in shop.run("vault", "migrate").said
+    assert done.json() == [{"store": store, "before": 0, "after": VERSIONS[store]} for store in FILES]
+    assert [each["before"] for each in shop.run("vault", "migrate", "--roles", "--json").json()] == [*VERSIONS.values()]
+    assert "vault: is at version 2" in shop.run("vault", "migrate").said
     assert shop.protect().code == 0
 
 

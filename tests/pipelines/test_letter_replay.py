@@ -22,11 +22,13 @@ from consentry.pipelines.batch import run_protect
 from consentry.pipelines.desk import open_stores
 from consentry.pipelines.json_records import load_record
 from consentry.pipelines.keyring_files import open_proof_keys
+from consentry.pipelines.known_outputs import KnownOutput, open_known_outputs, place_of
 from consentry.pipelines.letter_listing import list_letters
 from consentry.pipelines.letter_records import record_batches
 from consentry.pipelines.letter_replay import ReplayReport, replay_letters
 from consentry.pipelines.letters import StoredLetter, open_stored
 from consentry.pipelines.manifest_file import sign_manifest
+from consentry.pipelines.output_versions import domains_in
 from consentry.pipelines.scaffold import write_project
 from consentry.pipelines.splits import RejectedLine
 from consentry.pipelines.verify import verify_output
@@ -130,6 +132,31 @@ def made_troubled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shop(made_troubled: Path, tmp_path: Path) -> Troubled:
     shutil.copytree(made_troubled, tmp_path / "place")
     return Troubled(tmp_path / "place")
+
+
+def test_a_replay_has_the_output_known_by_all_domains_that_it_has_now(shop: Troubled) -> None:
+    place, before = place_of(str(shop.out)), shop.manifest.run
+    shop.repair()
+    with closing(open_known_outputs(shop.project)) as known:
+        known.note(
+            KnownOutput(place=place, run=before, dataset="orders", published=True, versions={"card": 1}, noted_at=NOW)
+        )
+    assert shop.replay().recovered
+    with closing(open_known_outputs(shop.project)) as known:
+        (found,) = [each for each in known.all() if each.place == place]
+    assert found.run == shop.manifest.run and {"card", "customer", "email"} <= found.versions.keys()
+    assert found.versions.keys() == domains_in(shop.manifest, read_policy(shop.policy))
+
+
+def test_a_letter_whose_time_is_over_is_not_opened_though_its_key_is_still_there(shop: Troubled) -> None:
+    shop.repair()
+    (kept,) = {letter_keys(letter).day for letter in shop.letters()}
+    with closing(open_stores(shop.project)) as stores:
+        assert stores.data_keys.find_day_key(kept, at=NOW) is not None
+        stored = [StoredLetter(digest="0" * 64, letter=letter, keys=letter_keys(letter)) for letter in shop.letters()]
+        for at, closed in ((NOW + 6 * DAY, False), (NOW + 9 * DAY, True)):
+            opened = open_stored(stored, stores.data_keys, "shop", at=at)
+            assert [each is None for each in opened] == [closed] * len(stored)
 
 
 def test_a_replay_gives_what_a_run_under_the_repaired_policy_gives(shop: Troubled) -> None:
@@ -311,7 +338,7 @@ def test_a_line_that_can_be_read_by_now_is_sealed_again_under_its_subjects_key_t
         (row,) = stage.sealer.seal_lines([line], "orders.jsonl").to_pylist()
         letter = DeadLetter(**row)
         stored = StoredLetter(digest="0" * 64, letter=letter, keys=letter_keys(letter))
-        (opened,) = open_stored([stored], stage.data_keys, "shop")
+        (opened,) = open_stored([stored], stage.data_keys, "shop", at=0)
         assert opened is not None and opened.record is not None and letter_keys(letter).subject is None
         again = stage.sealer.seal_again(
             letter, opened.record, stage="decide", reason="event_time_invalid", day_key=opened.day_key, subject_key=None
@@ -319,14 +346,14 @@ def test_a_line_that_can_be_read_by_now_is_sealed_again_under_its_subjects_key_t
         names = letter_keys(again)
         assert names.day == letter_keys(letter).day and names.subject is not None
         sealed = StoredLetter(digest="0" * 64, letter=again, keys=names)
-        (reopened,) = open_stored([sealed], stage.data_keys, "shop")
+        (reopened,) = open_stored([sealed], stage.data_keys, "shop", at=0)
         assert reopened is not None and reopened.record is not None
         assert reopened.record["customer"]["id"] == "c-0" and "cvv" not in reopened.record["payment"]["card"]
         assert "kim0" not in repr(reopened)
         with pytest.raises(SecretError):
             pickle.dumps(reopened)
         stage.data_keys.destroy([names.subject])
-        assert open_stored([sealed], stage.data_keys, "shop") == [None]
+        assert open_stored([sealed], stage.data_keys, "shop", at=0) == [None]
 
 
 class OpenSealer:

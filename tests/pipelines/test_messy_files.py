@@ -217,7 +217,7 @@ def test_a_flipped_byte_in_a_sealed_dead_letter_opens_nothing(tmp_path: Path, pr
             names = letter_keys(letter)
             subject = names.subject
             keys = {
-                "day_key": stores.data_keys.find_day_key(names.day),
+                "day_key": stores.data_keys.find_day_key(names.day, at=0),
                 "subject_key": None if subject is None else stores.data_keys.keys_for([subject], create=False)[subject],
             }
             assert open_letter(letter, **keys, tenant="shop")[:1] in (b"j", b"r")

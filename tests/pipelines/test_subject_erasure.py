@@ -109,7 +109,7 @@ def openable(shop: RedactedShop) -> int:
         reference = subject_reference(PERSON, stores.keys.reference_key)
         assert reference is not None
         letters = [each for some in stored_letters(output) for each in some if each.keys.subject == reference]
-        opened = open_stored(letters, stores.data_keys, "shop") if letters else []
+        opened = open_stored(letters, stores.data_keys, "shop", at=0) if letters else []
         assert letters
         return len(stores.vault.entries_of(reference)) + sum(each is not None for each in opened)
 

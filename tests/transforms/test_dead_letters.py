@@ -71,7 +71,7 @@ class Post:
         names = letter_keys(letter)
         known = [] if names.subject is None else [names.subject]
         subject_key = next(iter(self.keys.keys_for(known, create=False).values()), None)
-        return {"day_key": self.keys.find_day_key(names.day), "subject_key": subject_key}
+        return {"day_key": self.keys.find_day_key(names.day, at=0), "subject_key": subject_key}
 
     def read(self, letter: DeadLetter) -> bytes:
         return open_letter(letter, **self.keys_of(letter), tenant="shop")

@@ -127,7 +127,7 @@ class Shop:
             names = letter_keys(letter)
             known = [] if names.subject is None else [names.subject]
             subject_key = next(iter(stores.data_keys.keys_for(known, create=False).values()), None)
-            day_key = stores.data_keys.find_day_key(names.day)
+            day_key = stores.data_keys.find_day_key(names.day, at=0)
             return open_letter(letter, day_key=day_key, subject_key=subject_key, tenant="shop")
 
     def vaulted(self, domain: str, tokens: set[str]) -> set[str]:

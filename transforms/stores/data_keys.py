@@ -179,10 +179,18 @@ class DataKeys:
             self._table.shorten_day_key(day, expires_at, self._wrapped_for(day, expires_at, key))
         return key
 
-    def find_day_key(self, day: str) -> bytes | None:
-        """Returns the key of a day, or None where it was never made or is destroyed."""
+    def find_day_key(self, day: str, *, at: int) -> bytes | None:
+        """Returns the key of a day; None where it was never made, is destroyed, or is to be since its time is over.
+
+        Args:
+            day: Name of the day.
+            at: Microseconds UTC, by the clock.
+
+        Raises:
+            IntegrityError: The stored key was changed.
+        """
         found = self._stored_day_key(day)
-        return None if found is None else found[1]
+        return None if found is None or found[0] <= at else found[1]
 
     def _stored_day_key(self, day: str) -> tuple[int, bytes] | None:
         """Returns when the key of a day expires, and the key."""

@@ -7,40 +7,60 @@ from typing import TYPE_CHECKING, Any
 
 from ...schemas.errors import StoreError
 from .postgres_database import PostgresDatabase
+from .postgres_staging import WANTED, Staging
 
 if TYPE_CHECKING:
+    import psycopg
+
     from .postgres_connection import Connection
+
+    Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 __all__ = ["PostgresDataKeyTable"]
 
 CHUNK = 20_000
 DAY_KEYS = "day_keys"
-AFTER = f"SELECT subject, wrapped FROM subject_keys WHERE subject > %s ORDER BY subject LIMIT {CHUNK}"  # noqa: S608
-WANTED = "FROM unnest(%b::bytea[]) AS wanted (subject) JOIN subject_keys USING (subject)"
-FIND = f"SELECT subject, wrapped {WANTED}"
-PLACES = f"SELECT DISTINCT subject_keys.tableoid::regclass::text {WANTED} ORDER BY 1"
+STAGING = Staging(
+    columns=(("subject", "bytea"), ("wrapped", "bytea"), ("old", "bytea"), ("day", "text"), ("expires_at", "bigint"))
+)
+BEHIND = f"subject > (SELECT subject FROM {WANTED})"  # noqa: S608
+AFTER = f"SELECT subject, wrapped FROM subject_keys WHERE {BEHIND} ORDER BY subject LIMIT {CHUNK}"  # noqa: S608
+FIND = f"SELECT subject, subject_keys.wrapped FROM {WANTED} JOIN subject_keys USING (subject)"  # noqa: S608
+PLACES = (
+    f"SELECT DISTINCT subject_keys.tableoid::regclass::text FROM {WANTED} JOIN subject_keys USING (subject) "  # noqa: S608
+    "ORDER BY 1"
+)
 # In one order, so that two programs that add the same keys wait for each other in one direction only.
 ADD = (
-    "INSERT INTO subject_keys SELECT * FROM unnest(%b::bytea[], %b::bytea[]) AS new (subject, wrapped) "
+    f"INSERT INTO subject_keys SELECT subject, wrapped FROM {WANTED} "  # noqa: S608
     "ORDER BY subject ON CONFLICT (subject) DO NOTHING"
 )
 HEADERS = (
     "SELECT substring(wrapped FROM 1 FOR 2), count(*) FROM (SELECT wrapped FROM subject_keys WHERE wrapped IS NOT NULL "
     "UNION ALL SELECT wrapped FROM day_keys) AS keys GROUP BY 1"
 )
-WRAPPED = (
-    "SELECT subject, wrapped FROM subject_keys WHERE subject > %s AND wrapped IS NOT NULL ORDER BY subject LIMIT %s"
-)
+WRAPPED = f"SELECT subject, wrapped FROM subject_keys WHERE {BEHIND} AND wrapped IS NOT NULL ORDER BY subject LIMIT %s"  # noqa: S608
 REPLACE = (
-    "UPDATE subject_keys SET wrapped = changed.new "
-    "FROM unnest(%s::bytea[], %s::bytea[], %s::bytea[]) AS changed (subject, old, new) "
+    f"UPDATE subject_keys SET wrapped = changed.wrapped FROM {WANTED} AS changed "  # noqa: S608
     "WHERE subject_keys.subject = changed.subject AND subject_keys.wrapped = changed.old"
 )
 ALL_PLACES = "SELECT DISTINCT tableoid::regclass::text FROM subject_keys UNION SELECT 'day_keys' ORDER BY 1"
 DESTROY = (
-    "INSERT INTO subject_keys SELECT subject, NULL FROM unnest(%b::bytea[]) AS gone (subject) ORDER BY subject "
+    f"INSERT INTO subject_keys (subject) SELECT subject FROM {WANTED} ORDER BY subject "  # noqa: S608
     "ON CONFLICT (subject) DO UPDATE SET wrapped = NULL WHERE subject_keys.wrapped IS NOT NULL"
 )
+ADD_DAY = f"INSERT INTO day_keys SELECT day, expires_at, wrapped FROM {WANTED} ON CONFLICT (day) DO NOTHING"  # noqa: S608
+SHORTEN_DAY = (
+    f"UPDATE day_keys SET expires_at = changed.expires_at, wrapped = changed.wrapped FROM {WANTED} AS changed "  # noqa: S608
+    "WHERE day_keys.day = changed.day AND day_keys.expires_at > changed.expires_at"
+)
+REPLACE_DAY = (
+    f"UPDATE day_keys SET wrapped = changed.wrapped FROM {WANTED} AS changed "  # noqa: S608
+    "WHERE day_keys.day = changed.day AND day_keys.wrapped = changed.old"
+)
+
+Row = tuple[Any, ...]
+"""Of the staging table; what a statement does not use is None."""
 
 
 class PostgresDataKeyTable:
@@ -69,7 +89,7 @@ class PostgresDataKeyTable:
         """Returns the wrapped keys of those subjects that have a row; None: destroyed."""
         found: dict[bytes, bytes | None] = {}
         for portion in _portions(references):
-            found.update(self._rows(FIND, portion))
+            found.update(self._looked_up(_subjects(portion), FIND))
         return found
 
     def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> int:
@@ -78,14 +98,15 @@ class PostgresDataKeyTable:
         Where a connection broke, what was added before counts as not added: it is read again.
         """
         portions = _portions(list(wrapped))
-        return sum(self._do(ADD, portion, [wrapped[reference] for reference in portion]) for portion in portions)
+        return sum(self._do([_row(ref, wrapped[ref]) for ref in portion], ADD) for portion in portions)
 
     def destroy_subject_keys(self, references: Sequence[bytes]) -> None:
         """Removes keys for good and keeps that they are destroyed, also of subjects that had no row."""
         places: set[str] = set()
-        for portion in _portions(list(dict.fromkeys(references))):
-            self._do(DESTROY, portion)
-            places |= {place for (place,) in self._rows(PLACES, portion)}
+        # With none, too: who may not do it is told so then, before anything else is done.
+        for portion in _portions(list(dict.fromkeys(references))) or [[]]:
+            self._do(_subjects(portion), DESTROY)
+            places |= {place for (place,) in self._looked_up(_subjects(portion), PLACES)}
         # Even where they were destroyed before: a program may have died, or been held up by a reader, before this.
         for place in sorted(places):
             self._forget(place)
@@ -97,16 +118,16 @@ class PostgresDataKeyTable:
 
     def add_day_key(self, day: str, expires_at: int, wrapped: bytes) -> None:
         """Adds the key of a day that has none."""
-        self._do("INSERT INTO day_keys VALUES (%s, %s, %s) ON CONFLICT (day) DO NOTHING", day, expires_at, wrapped)
+        self._do([(None, wrapped, None, day, expires_at)], ADD_DAY)
 
     def shorten_day_key(self, day: str, expires_at: int, wrapped: bytes) -> None:
         """Sets an earlier expiry, with the same key wrapped for it."""
-        asked = "UPDATE day_keys SET expires_at = %s, wrapped = %s WHERE day = %s AND expires_at > %s"
-        self._do(asked, expires_at, wrapped, day, expires_at)
+        self._do([(None, wrapped, None, day, expires_at)], SHORTEN_DAY)
 
     def remove_day_keys(self, upto: int) -> int:
         """Removes for good the keys that expire at or before an instant, and returns how many."""
-        removed = self._do("DELETE FROM day_keys WHERE expires_at <= %s", upto)
+        asked = b"DELETE FROM day_keys WHERE expires_at <= %s"
+        removed = self._database.run(lambda each: each.execute(asked, (upto,)).rowcount)
         # Even where nothing was: another program may have been held up by a reader after it removed some.
         self._forget(DAY_KEYS)
         return removed
@@ -114,7 +135,7 @@ class PostgresDataKeyTable:
     def stored(self) -> Iterator[list[tuple[bytes, bytes | None]]]:
         """Yields all subjects and wrapped keys in the order of the subjects, some thousand at a time."""
         after = b""
-        while rows := self._rows(AFTER, after):
+        while rows := self._looked_up(_subjects([after]), AFTER):
             yield [(subject, wrapped) for subject, wrapped in rows]
             after = rows[-1][0]
 
@@ -134,15 +155,15 @@ class PostgresDataKeyTable:
 
     def wrapped_subjects(self, after: bytes, most: int) -> list[tuple[bytes, bytes]]:
         """Returns reference and wrapped key of the first subjects behind a reference that have a key, in order."""
-        return [(subject, wrapped) for subject, wrapped in self._rows(WRAPPED, after, most)]
+        return [(subject, wrapped) for subject, wrapped in self._looked_up(_subjects([after]), WRAPPED, most)]
 
     def replace_subject_keys(self, wrapped: Sequence[tuple[bytes, bytes, bytes]]) -> int:
         """Sets wrapped keys, given as (reference, old, new), where they still are the old ones; returns how many."""
-        return self._do(REPLACE, *(list(column) for column in zip(*wrapped, strict=True)))
+        return self._do([_row(reference, new, old) for reference, old, new in wrapped], REPLACE)
 
     def replace_day_key(self, day: str, old: bytes, new: bytes) -> bool:
         """Sets the wrapped key of a day if it still is ``old``, and returns whether it was."""
-        return self._do("UPDATE day_keys SET wrapped = %s WHERE day = %s AND wrapped = %s", new, day, old) == 1
+        return self._do([(None, new, old, day, None)], REPLACE_DAY) == 1
 
     def forget_deleted(self) -> bool:
         """Leaves nothing in the tables' files of what was removed or replaced; returns whether it could."""
@@ -156,8 +177,17 @@ class PostgresDataKeyTable:
     def _rows(self, asked: str, *values: Any) -> list[tuple[Any, ...]]:
         return self._database.run(lambda each: each.execute(asked.encode(), values, binary=True).fetchall())
 
-    def _do(self, asked: str, *values: Any) -> int:
-        return self._database.run(lambda each: each.execute(asked.encode(), values).rowcount)
+    def _looked_up(self, wanted: Sequence[Row], asked: str, *values: Any) -> list[tuple[Any, ...]]:
+        return self._database.run(lambda each: self._sent(each, wanted, asked, values).fetchall())
+
+    def _do(self, wanted: Sequence[Row], asked: str) -> int:
+        return self._database.run(lambda each: self._sent(each, wanted, asked, ()).rowcount)
+
+    def _sent(self, connection: Connection, wanted: Sequence[Row], asked: str, values: Sequence[Any]) -> Cursor:
+        """Returns what a statement gives that works with rows that were sent before it, in one transaction."""
+        with connection.transaction():
+            STAGING.send(connection, wanted)
+            return connection.execute(asked.encode(), values, binary=True)
 
     def _forget(self, place: str) -> None:
         """Leaves nothing of removed keys in the files of a table; fails where a reader is in the way for too long."""
@@ -169,6 +199,14 @@ class PostgresDataKeyTable:
                 connection.execute("SELECT forget_destroyed(%s::regclass)", (place,))
 
         self._database.run(forget)
+
+
+def _row(subject: bytes, wrapped: bytes | None = None, old: bytes | None = None) -> Row:
+    return subject, wrapped, old, None, None
+
+
+def _subjects(references: Sequence[bytes]) -> list[Row]:
+    return [_row(reference) for reference in references]
 
 
 def _portions(references: Sequence[bytes]) -> list[list[bytes]]:

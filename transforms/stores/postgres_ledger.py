@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .consent_entry import EVENT_ID_AT, SUBJECT_AT
 from .consent_ledger import StoredEntry
 from .postgres_database import PostgresDatabase
+from .postgres_staging import WANTED, Staging
+
+if TYPE_CHECKING:
+    from .postgres_connection import Connection
 
 __all__ = ["PostgresLedgerTable"]
 
@@ -23,6 +27,9 @@ AFTER = f"""
 """  # noqa: S608
 COPY = "COPY entries (position, event_id, subject, entry, chain) FROM STDIN (FORMAT BINARY)"
 TYPES = ("int8", "bytea", "bytea", "bytea", "bytea")
+STAGING = Staging(columns=(("wanted", "bytea"),))
+KNOWN = f"SELECT event_id FROM {WANTED} JOIN entries ON event_id = wanted.wanted"  # noqa: S608
+OF_SUBJECT = f"SELECT position, entry FROM {WANTED} JOIN entries ON subject = wanted.wanted ORDER BY position"  # noqa: S608
 
 
 class PostgresLedgerTable:
@@ -72,8 +79,7 @@ class PostgresLedgerTable:
         """Returns those of the ids that are there."""
         found: set[bytes] = set()
         for start in range(0, len(event_ids), KNOWN_AT_ONCE):
-            portion = list(event_ids[start : start + KNOWN_AT_ONCE])
-            found |= {each for (each,) in self._rows("SELECT event_id FROM entries WHERE event_id = ANY(%b)", portion)}
+            found |= {each for (each,) in self._looked_up(event_ids[start : start + KNOWN_AT_ONCE], KNOWN)}
         return found
 
     def insert(self, entries: Sequence[StoredEntry]) -> None:
@@ -85,8 +91,15 @@ class PostgresLedgerTable:
 
     def of_subject(self, reference: bytes) -> list[tuple[int, bytes]]:
         """Returns position and packed entry of the entries of one subject, in order."""
-        rows = self._rows("SELECT position, entry FROM entries WHERE subject = %s ORDER BY position", reference)
-        return [(position, packed) for position, packed in rows]
+        return [(position, packed) for position, packed in self._looked_up([reference], OF_SUBJECT)]
+
+    def _looked_up(self, wanted: Sequence[bytes], asked: str) -> list[tuple[Any, ...]]:
+        def look(connection: Connection) -> list[tuple[Any, ...]]:
+            with connection.transaction():
+                STAGING.send(connection, ((each,) for each in wanted))
+                return connection.execute(asked.encode(), binary=True).fetchall()
+
+        return self._database.run(look)
 
     def _rows(self, asked: str, *values: Any) -> list[tuple[Any, ...]]:
         return self._database.run(lambda each: each.execute(asked.encode(), values, binary=True).fetchall())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ROLES",
     "check_version",
+    "databases_of_roles",
     "grant_roles",
     "lock_key",
     "migrate",
@@ -31,7 +32,7 @@ __all__ = [
     "store_version",
 ]
 
-VERSIONS = {"vault": 1, "data_keys": 1, "ledger": 1, "access_log": 1}
+VERSIONS = {"vault": 2, "data_keys": 1, "ledger": 1, "access_log": 1}
 """The version of each schema that this program works with; a script leads to each."""
 ROLES = ("writer", "reader", "eraser", "auditor")
 MAY_CONNECT = """
@@ -39,6 +40,11 @@ SELECT WHERE has_database_privilege(%(role)s, current_database(), 'CONNECT')
 AND has_database_privilege(%(role)s, current_database(), 'TEMPORARY')
 """
 """Rows that are looked up or added go through temporary tables."""
+ELSEWHERE = """
+SELECT DISTINCT datname::text FROM pg_shdepend JOIN pg_database ON pg_database.oid = dbid
+JOIN pg_roles ON refclassid = 'pg_authid'::regclass AND refobjid = pg_roles.oid
+WHERE rolname = ANY(%s) AND datname <> current_database() ORDER BY 1
+"""
 LONGEST_TENANT = 32
 """In a name; PostgreSQL cuts names off after 63 bytes, and cut names could meet."""
 
@@ -150,7 +156,7 @@ def migrate_store(uri: str, store: str, *, roles: bool) -> tuple[int, int]:
     Args:
         uri: ``postgresql://…`` with the tenant, and a user that may make schemas.
         store: Name of the store.
-        roles: Whether the tenant's group roles are made and given their privileges, too.
+        roles: Whether the tenant's group roles are made. Where there are, they get their privileges in any case.
 
     Raises:
         StoreError: The server cannot be reached or does not let the user do it, or the store is of a newer program.
@@ -159,9 +165,26 @@ def migrate_store(uri: str, store: str, *, roles: bool) -> tuple[int, int]:
     server = server_of(uri, store=store)
     with closing(connect(server, store=store, patience=OPENING_SECONDS)) as connection, told(server, store, connection):
         before, after = migrate(connection, server, store)
-        if roles:
+        if roles or _has_roles(connection, server):  # a release may need other privileges than the one before
             grant_roles(connection, server, store)
     return before, after
+
+
+def databases_of_roles(uri: str, store: str) -> tuple[str, ...]:
+    """Returns the other databases of a store's server in which the tenant's group roles have privileges, too.
+
+    Roles belong to a server: who is in one has it in all of these, as where a test beside it has the same tenant.
+    """
+    server = server_of(uri, store=store)
+    names = [role_of(role, server.tenant) for role in ROLES]
+    with closing(connect(server, store=store, patience=OPENING_SECONDS)) as connection, told(server, store, connection):
+        return tuple(name for (name,) in connection.execute(ELSEWHERE, (names,)).fetchall())
+
+
+def _has_roles(connection: Connection, server: Server) -> bool:
+    names = [role_of(role, server.tenant) for role in ROLES]
+    row = connection.execute("SELECT count(*) FROM pg_roles WHERE rolname = ANY(%s)", (names,)).fetchone()
+    return row == (len(ROLES),)
 
 
 def _short(tenant: str) -> str:

@@ -1,8 +1,8 @@
 """The tables of the vault in PostgreSQL, partitioned by hash of the domain.
 
-Many rows go to the server by COPY, into temporary tables that live as long as the connection and are emptied at the
-end of each transaction; a statement then looks them up, adds, refreshes or removes them. Rows are taken in the order of
-their keys, so that two writers that meet on some wait for each other in one direction only.
+Many rows, and whatever names a subject, go to the server by COPY into a temporary table (``postgres_staging``); a
+statement then looks them up, adds, refreshes or removes them. Rows are taken in the order of their keys, so that two
+writers that meet on some wait for each other in one direction only.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ...schemas.vault_entry import EntryKey, VaultEntry
 from .distinct_candidates import StoredEntries
 from .postgres_database import PostgresDatabase
+from .postgres_staging import WANTED, Staging
 from .vault import Applied, SealedEntry
 
 if TYPE_CHECKING:
@@ -27,15 +28,17 @@ KEY = "domain, token, key_version, subject"
 CHUNK = 20_000
 SPLIT = "\x1f"
 """Stands between tokens; none has a control character."""
-TEMPORARY = """
-CREATE TEMPORARY TABLE IF NOT EXISTS {name} (
-    place integer, domain text COLLATE "C", token text COLLATE "C", key_version integer, subject bytea,
-    event_time bigint, sealed bytea
-) ON COMMIT DELETE ROWS
-"""
-TYPES = ("int4", "text", "text", "int4", "bytea", "int8", "bytea")
-WANTED = "pg_temp.wanted"
-COPY = f"COPY {WANTED} FROM STDIN (FORMAT BINARY)"
+STAGING = Staging(
+    columns=(
+        ("place", "integer"),
+        ("domain", "text"),
+        ("token", "text"),
+        ("key_version", "integer"),
+        ("subject", "bytea"),
+        ("event_time", "bigint"),
+        ("sealed", "bytea"),
+    )
+)
 SAME = " AND ".join(f"entries.{column} = wanted.{column}" for column in KEY.split(", "))
 INSERT = (
     f"INSERT INTO entries ({KEY}, event_time, sealed) SELECT {KEY}, event_time, sealed FROM {WANTED} "  # noqa: S608
@@ -55,12 +58,13 @@ SOME = (
 FOUND = f"SELECT {KEY}, event_time, sealed FROM entries WHERE domain = %s AND token = ANY(%s) ORDER BY {KEY}"  # noqa: S608
 OF_VERSION = (
     f"SELECT {KEY}, event_time, sealed FROM entries WHERE domain = %s AND key_version = %s "  # noqa: S608
-    "AND (token, subject) > (%s, %s) ORDER BY token, subject LIMIT %s"
+    f"AND (token, subject) > (SELECT token, subject FROM {WANTED}) ORDER BY token, subject LIMIT %s"
 )
 OF_SUBJECTS = (
-    "SELECT domain, token, key_version, entries.subject, event_time "
-    "FROM unnest(%b::bytea[]) AS wanted (subject) JOIN entries ON entries.subject = wanted.subject"
+    "SELECT entries.domain, entries.token, entries.key_version, entries.subject, entries.event_time "  # noqa: S608
+    f"FROM {WANTED} JOIN entries ON entries.subject = wanted.subject"
 )
+NOTED = "SELECT note_applied(%s, %s, %s, %s, %s)"
 
 
 class PostgresVaultTable:
@@ -107,14 +111,9 @@ class PostgresVaultTable:
         return None if row is None else Applied(*row)
 
     def set_applied(self, applied: Applied) -> None:
-        """Notes what the entries have been judged by."""
+        """Notes what the entries have been judged by; the server lets it go forward only."""
         with self._database.writing() as connection:
-            connection.execute(
-                "INSERT INTO applied VALUES (1, %s, %s, %s, %s, %s) ON CONFLICT (one) DO UPDATE SET "
-                "position = EXCLUDED.position, head = EXCLUDED.head, at = EXCLUDED.at, rules = EXCLUDED.rules, "
-                "purges = EXCLUDED.purges",
-                applied,
-            )
+            connection.execute(NOTED, applied)
 
     def find(self, domain: str, token: str) -> list[VaultEntry]:
         """Returns the entries of a token, of all versions and subjects."""
@@ -129,9 +128,8 @@ class PostgresVaultTable:
 
     def of_version(self, domain: str, key_version: int, *, after: tuple[str, bytes], most: int) -> list[VaultEntry]:
         """Returns entries of a domain and key version behind a token and subject, in their order."""
-        wanted = (domain, key_version, *after, most)
-        rows = self._database.run(lambda each: each.execute(OF_VERSION, wanted, binary=True).fetchall())
-        return [_entry(*row) for row in rows]
+        behind = [(None, None, after[0], None, after[1], None, None)]
+        return [_entry(*row) for row in self._looked_up(behind, OF_VERSION, domain, key_version, most)]
 
     def delete_version(self, domain: str, key_version: int) -> int:
         """Removes the entries of a domain and key version, and returns how many."""
@@ -145,7 +143,7 @@ class PostgresVaultTable:
         if not keys:
             return found
         with self._database.adding() as connection:
-            _send(connection, ((place, *key, None, None) for place, key in enumerate(keys)))
+            STAGING.send(connection, ((place, *key, None, None) for place, key in enumerate(keys)))
             asked = f"SELECT place, entries.event_time FROM {WANTED} JOIN entries ON {SAME}"  # noqa: S608
             for place, event_time in connection.execute(asked, binary=True):
                 found[place] = event_time
@@ -160,7 +158,7 @@ class PostgresVaultTable:
         if not entries:
             return 0, 0
         with self._database.adding() as connection:
-            _send(connection, ((None, *key, event_time, sealed) for key, event_time, sealed in entries))
+            STAGING.send(connection, ((None, *key, event_time, sealed) for key, event_time, sealed in entries))
             added = connection.execute(INSERT).rowcount
             refreshed = 0 if added == len(entries) else connection.execute(REFRESH).rowcount
             return added, refreshed
@@ -170,7 +168,7 @@ class PostgresVaultTable:
         if not times:
             return 0
         with self._database.adding() as connection:
-            _send(connection, ((None, *key, event_time, None) for key, event_time in sorted(times)))
+            STAGING.send(connection, ((None, *key, event_time, None) for key, event_time in sorted(times)))
             return connection.execute(REFRESH).rowcount
 
     def judged(self, subjects: Iterable[bytes] | None) -> Iterator[list[tuple[EntryKey, int]]]:
@@ -200,7 +198,7 @@ class PostgresVaultTable:
         if not keys:
             return
         with self._database.writing() as connection:
-            _send(connection, ((None, *key, None, None) for key in keys))
+            STAGING.send(connection, ((None, *key, None, None) for key in keys))
             connection.execute(DELETE)
 
     def delete_older(self, oldest: Mapping[str, int]) -> int:
@@ -216,19 +214,26 @@ class PostgresVaultTable:
         return rows
 
     def _of_subjects(self, subjects: list[bytes]) -> list[tuple[Any, ...]]:
-        return self._database.run(lambda each: each.execute(OF_SUBJECTS, (subjects,), binary=True).fetchall())
+        wanted = [(None, None, None, None, subject, None, None) for subject in subjects]
+        return self._looked_up(wanted, OF_SUBJECTS)
+
+    def _looked_up(self, wanted: Sequence[tuple[Any, ...]], asked: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Returns the rows of a statement that looks rows up that were sent."""
+
+        def look(connection: Connection) -> list[tuple[Any, ...]]:
+            with connection.transaction():
+                STAGING.send(connection, wanted)
+                return connection.execute(asked.encode(), values, binary=True).fetchall()
+
+        return self._database.run(look)
 
     def _in_order(self, sealed: str) -> Iterator[list[tuple[Any, ...]]]:
         after: tuple[Any, ...] = ("", "", 0, b"")
         asked = (
-            f"SELECT {KEY}, event_time, {sealed} FROM entries WHERE ({KEY}) > (%s, %s, %s, %s) "  # noqa: S608
+            f"SELECT {KEY}, event_time, {sealed} FROM entries WHERE ({KEY}) > (SELECT {KEY} FROM {WANTED}) "  # noqa: S608
             f"ORDER BY {KEY} LIMIT {CHUNK}"
-        ).encode()
-
-        def read(connection: Connection) -> list[tuple[Any, ...]]:
-            return connection.execute(asked, after, binary=True).fetchall()
-
-        while rows := self._database.run(read):
+        )
+        while rows := self._looked_up([(None, *after, None, None)], asked):
             yield rows
             after = rows[-1][:4]
 
@@ -242,17 +247,6 @@ def _entry(domain: str, token: str, key_version: int, subject: bytes, event_time
         event_time=event_time,
         sealed=sealed,
     )
-
-
-def _send(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> None:
-    """Puts rows into the temporary table, in the place of those of before."""
-    connection.execute(TEMPORARY.format(name=WANTED).encode())
-    connection.execute(f"DELETE FROM {WANTED}")  # noqa: S608
-    with connection.cursor() as cursor, cursor.copy(COPY) as copy:
-        copy.set_types(TYPES)
-        write_row = copy.write_row
-        for row in rows:
-            write_row(row)
 
 
 def _columns(domain: str, key_version: int, tokens: str, subjects: bytes, times: bytes) -> StoredEntries | None:

@@ -120,7 +120,7 @@ def test_programs_that_race_get_one_key(place: Place, programs: Any) -> None:
     assert kept.keys_for([bytes.fromhex(ref) for ref in refs], create=False) == {
         bytes.fromhex(ref): bytes.fromhex(key) for ref, key in one["keys"].items()
     }
-    day_key = kept.find_day_key("2026-01-01")
+    day_key = kept.find_day_key("2026-01-01", at=0)
     assert day_key is not None and day_key.hex() == one["day"]
 
 
@@ -271,10 +271,10 @@ def test_a_sweep_that_was_held_up_is_made_up_for_by_another_program(place: Place
 
 
 def test_a_day_has_one_key_for_all_who_ask(place: Place, data_keys: DataKeys) -> None:
-    assert data_keys.find_day_key(DAY) is None
+    assert data_keys.find_day_key(DAY, at=0) is None
     key = data_keys.day_key(DAY, expires_at=100)
     assert len(key) == 32
-    assert data_keys.day_key(DAY, expires_at=100) == key == data_keys.find_day_key(DAY)
+    assert data_keys.day_key(DAY, expires_at=100) == key == data_keys.find_day_key(DAY, at=0)
     assert place.data_keys().day_key(DAY, expires_at=200) == key
     assert place.rows("data_keys", "SELECT day, expires_at FROM day_keys") == [(DAY, 100)]
     assert data_keys.day_key("2026-01-02T00:00:00Z", expires_at=100) != key
@@ -284,9 +284,9 @@ def test_the_shortest_time_that_was_asked_for_a_day_holds(place: Place, data_key
     key = data_keys.day_key(DAY, expires_at=100)
     ((stored,),) = place.rows("data_keys", "SELECT wrapped FROM day_keys")
     for expires_at, holds in ((100, 100), (50, 50), (70, 50), (49, 49)):
-        assert place.data_keys().day_key(DAY, expires_at=expires_at) == key == data_keys.find_day_key(DAY)
+        assert place.data_keys().day_key(DAY, expires_at=expires_at) == key == data_keys.find_day_key(DAY, at=0)
         assert place.rows("data_keys", "SELECT expires_at FROM day_keys") == [(holds,)]
-    assert (data_keys.sweep(48), data_keys.sweep(49), data_keys.find_day_key(DAY)) == (0, 1, None)
+    assert (data_keys.sweep(48), data_keys.sweep(49), data_keys.find_day_key(DAY, at=0)) == (0, 1, None)
     assert left_of([stored], place.at_rest("data_keys")) == 0
 
 
@@ -296,9 +296,20 @@ def test_keys_of_days_are_destroyed_when_they_expire(place: Place, data_keys: Da
     ana = data_keys.keys_for([ANA], create=True)
     assert data_keys.sweep(at) == 3 - left
     assert data_keys.sweep(at) == 0
-    found = [place.data_keys().find_day_key(day) for day in ("a", "b", "c")]
+    found = [place.data_keys().find_day_key(day, at=0) for day in ("a", "b", "c")]
     assert found == [None] * (3 - left) + keys[3 - left :]
     assert data_keys.keys_for([ANA], create=False) == ana
+
+
+def test_the_key_of_a_day_whose_time_is_over_is_not_found_though_nobody_has_swept(
+    place: Place, data_keys: DataKeys
+) -> None:
+    key = data_keys.day_key(DAY, expires_at=100)
+    assert [data_keys.find_day_key(DAY, at=at) for at in (99, 100, 101)] == [key, None, None]
+    with place.raw("data_keys") as connection:
+        connection.execute("UPDATE day_keys SET expires_at = 1000")
+    with pytest.raises(IntegrityError):
+        data_keys.find_day_key(DAY, at=200)
 
 
 @pytest.mark.parametrize("change", ["expires_at = expires_at + 1", "day = 'other'", "wrapped = zeroblob(62)"])
@@ -308,7 +319,7 @@ def test_a_changed_row_of_a_day_is_found(place: Place, data_keys: DataKeys, chan
         connection.execute(f"UPDATE day_keys SET {change}")
     day = "other" if "other" in change else DAY
     with pytest.raises(IntegrityError):
-        data_keys.find_day_key(day)
+        data_keys.find_day_key(day, at=0)
     with pytest.raises(IntegrityError):
         data_keys.day_key(day, expires_at=100)
 
@@ -318,7 +329,7 @@ def test_a_subject_key_does_not_pass_for_a_day_key(place: Place, data_keys: Data
     with place.raw("data_keys") as connection:
         connection.execute("INSERT INTO day_keys SELECT ?, 100, wrapped FROM subject_keys", (DAY,))
     with pytest.raises(IntegrityError, match="do not open"):
-        data_keys.find_day_key(DAY)
+        data_keys.find_day_key(DAY, at=0)
 
 
 # Opening
@@ -354,7 +365,7 @@ def test_after_rewrapping_the_same_keys_open_without_the_version_before(place: P
     assert wrappings(place) == {2}
     alone = place.data_keys(vault_keys(2))
     assert alone.keys_for([*refs, bytes(16)], create=True) == {ref: before[ref] for ref in refs[7:]} | newest
-    assert alone.find_day_key("2026-01-01") == day
+    assert alone.find_day_key("2026-01-01", at=0) == day
     assert alone.rewrap().rewrapped == 0
 
 

@@ -54,7 +54,7 @@ def opened(letter: DeadLetter, data_keys: DataKeys, tenant: str = "shop") -> byt
     keys = {} if names.subject is None else data_keys.keys_for([names.subject], create=False)
     return open_letter(
         letter,
-        day_key=data_keys.find_day_key(names.day),
+        day_key=data_keys.find_day_key(names.day, at=0),
         subject_key=None if names.subject is None else keys.get(names.subject),
         tenant=tenant,
     )
@@ -85,7 +85,7 @@ def test_neither_key_alone_opens_a_letter_of_a_known_subject(place: Place) -> No
     data_keys = place.data_keys()
     (letter,) = sealed(place, data_keys, KNOWN)
     names = letter_keys(letter)
-    day_key = data_keys.find_day_key(names.day)
+    day_key = data_keys.find_day_key(names.day, at=0)
     subject_key = data_keys.keys_for([place.reference("ana")], create=False)[place.reference("ana")]
     for one, two in ((None, subject_key), (day_key, None), (None, None)):
         with pytest.raises(IntegrityError, match=DESTROYED):
@@ -157,7 +157,7 @@ def test_a_relabelled_letter_does_not_open(place: Place, change: dict[str, Any])
 def test_a_letter_that_was_changed_anywhere_does_not_open(place: Place) -> None:
     data_keys = place.data_keys()
     (letter,) = sealed(place, data_keys, KNOWN)
-    day_key = data_keys.find_day_key(letter_keys(letter).day)
+    day_key = data_keys.find_day_key(letter_keys(letter).day, at=0)
     subject_key = data_keys.keys_for([place.reference("ana")], create=False)[place.reference("ana")]
     length = len(letter.sealed)
     changed = [bytearray(letter.sealed) for _ in range(length)]

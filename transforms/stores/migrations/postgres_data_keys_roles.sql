@@ -7,10 +7,10 @@ GRANT SELECT ON subject_keys TO {reader};
 -- A run makes keys, and destroys those of days that are over; the keys of subjects it cannot touch.
 GRANT SELECT, INSERT ON subject_keys TO {writer};
 GRANT SELECT, INSERT, UPDATE, DELETE ON day_keys TO {writer};
--- Who erases destroys keys, and keeps a row also for subjects who never had one.
-GRANT SELECT, INSERT, UPDATE (wrapped) ON subject_keys TO {eraser};
--- What a legal obligation holds back is sealed under such a key, which a release shortens.
-GRANT SELECT, INSERT, UPDATE, DELETE ON day_keys TO {eraser};
+-- Who erases destroys keys, keeps a row also for subjects who never had one, and wraps keys anew; it makes none for a
+-- subject, but one for what a legal obligation holds back.
+GRANT SELECT, INSERT (subject), UPDATE (wrapped) ON subject_keys TO {eraser};
+GRANT SELECT, INSERT, UPDATE (expires_at, wrapped), DELETE ON day_keys TO {eraser};
 GRANT EXECUTE ON FUNCTION check_fresh_snapshots() TO {writer}, {eraser};
 GRANT EXECUTE ON FUNCTION forget_days() TO {writer}, {eraser};
 GRANT EXECUTE ON FUNCTION forget_destroyed(regclass) TO {eraser};
