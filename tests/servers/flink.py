@@ -118,6 +118,7 @@ class Flink:
         parallelism: int = 1,
         bundle_ms: int = 200,
         resume: str | None = None,
+        keep_checkpoints: bool = True,
     ) -> list[str]:
         """Returns the arguments of a pipeline that runs here as a stream.
 
@@ -127,7 +128,9 @@ class Flink:
             parallelism: Slots that it takes.
             bundle_ms: The longest time of a bundle.
             resume: Where the savepoint or checkpoint is that it goes on from.
+            keep_checkpoints: When it is cancelled.
         """
+        kept = ["--retain_externalized_checkpoints_on_cancellation"] if keep_checkpoints else []
         place = [f"--environment_config=127.0.0.1:{self._pool_port}"] if environment == "EXTERNAL" else []
         goes_on = [f"--savepoint_path={resume}"] if resume is not None else []
         return [
@@ -141,7 +144,7 @@ class Flink:
             f"--checkpointing_interval={checkpoint_ms}",
             "--finish_bundle_before_checkpointing",
             "--externalized_checkpoints_enabled",
-            "--retain_externalized_checkpoints_on_cancellation",
+            *kept,
             f"--max_bundle_time_mills={bundle_ms}",
         ]
 
