@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from consentry.pipelines.streams.flink_jobs import FlinkJobs, Subtask
 from consentry.schemas.errors import ConfigError, RunError
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles.shop_commands import run as consentry
 from servers.flink import Flink
 from servers.running_totals import expected_totals, files_of, unbounded_totals
 from servers.tansu import free_port
@@ -156,11 +159,12 @@ def wait_for_result(flink: Flink, job: str, folder: Path) -> None:
     assert flink.jobs.state(job) == "RUNNING"
 
 
-def hang(flink: Flink, folder: Path, *, keep_checkpoints: bool = True) -> str:
+def hang(flink: Flink, folder: Path, *, keep_checkpoints: bool = True, name: str | None = None) -> str:
     """Submits a job, lets it work, and makes the worker of its restart die before it connects; returns its id."""
     arguments = flink.arguments(checkpoint_ms=500, keep_checkpoints=keep_checkpoints)
-    unbounded_totals(arguments, NUMBERS, folder).run()
-    job = flink.newest_job()
+    named = [] if name is None else [f"--job_name={name}"]
+    unbounded_totals([*arguments, *named], NUMBERS, folder).run()
+    job = flink.newest_job(name)
     flink.wait_until_running(job)
     flink.wait_for_checkpoints(job, 1)
     with workers_die_at_birth(flink) as killed:
@@ -233,3 +237,34 @@ def test_trouble_that_a_new_job_does_not_end_is_only_told() -> None:
     told = "job j: gets nowhere for 60 s: its tasks find no free slot; start a TaskManager; a new job would not help"
     with pytest.raises(RunError, match=told):
         restart_job(FlinkJobs("http://127.0.0.1:1"), found, lambda _: "", seconds=1)
+
+
+@ON_FLINK
+@pytest.mark.slow
+def test_the_command_line_submits_a_standing_job_anew_by_its_command(flink: Flink, tmp_path: Path) -> None:
+    job = hang(flink, tmp_path, name="numbers")
+    python_path = os.pathsep.join(each for each in sys.path if each)
+    program = "from servers.running_totals import main; main()"
+    command = [sys.executable, "-c", program, str(NUMBERS), str(tmp_path), *flink.arguments(checkpoint_ms=500)]
+
+    def end_when_done() -> None:
+        new = flink.newest_job("numbers", seconds=180)
+        while new == job:
+            time.sleep(0.2)
+            new = flink.newest_job("numbers", seconds=180)
+        flink.wait_until_running(new, seconds=120)
+        wait_for_result(flink, new, tmp_path)
+        flink.jobs.cancel(new, seconds=30)
+
+    with ThreadPoolExecutor(1) as pool:
+        ends = pool.submit(end_when_done)
+        found = consentry(
+            *("stream", "watch", "--flink", flink.rest, "--job", "numbers", "--patience", "20", "--json", "--"),
+            *("env", f"PYTHONPATH={python_path}", *command, "--job_name=numbers"),
+        )
+        ends.result()
+    assert found.code == 0
+    assert found.json()["ended"] == "CANCELED"
+    [trouble] = found.json()["troubles"]
+    assert (trouble["job"], trouble["trouble"]) == (job, "worker_absent")
+    assert trouble["replaced_by"] not in (None, job)
