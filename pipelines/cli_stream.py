@@ -15,6 +15,7 @@ import typer
 from ..schemas.errors import ConfigError
 from .beam_output import without_tracebacks
 from .cli_options import FLAG, ConfigOption, JsonOption, open_project
+from .cli_stream_watch import watch
 from .console import notice, print_json, print_table
 
 if TYPE_CHECKING:
@@ -184,6 +185,9 @@ def _observer(opened: ExitStack, metrics: str | None) -> Observer:
 
         observers.append(opened.enter_context(open_metrics(metrics)))
     return Watchers(observers)
+
+
+stream_app.command()(watch)
 
 
 @stream_app.command()

@@ -52,7 +52,8 @@ class Checkpoints:
         completed: How many.
         failed: How many.
         sizes: Of the newest that are kept in memory, oldest first, in bytes: the whole state of each.
-        latest: Where the newest checkpoint or savepoint is, whichever is newer; None: there is none.
+        latest: Where the newest checkpoint or savepoint is, whichever is newer, or else the one that the job began
+            with; None: there is none.
     """
 
     completed: int
@@ -104,14 +105,20 @@ class FlinkJobs:
         """Returns what a job has of checkpoints."""
         told = self._ask(f"/jobs/{job}/checkpoints")
         done = [each for each in told.get("history", ()) if each["status"] == "COMPLETED"]
-        latest = [each for each in (told.get("latest") or {}).values() if each and each.get("external_path")]
-        newest = max(latest, key=_made_at, default=None)
+        known = told.get("latest") or {}
+        own = [each for each in (known.get("completed"), known.get("savepoint")) if each and each.get("external_path")]
+        newest = max(own, key=_made_at) if own else known.get("restored")
         return Checkpoints(
             completed=told["counts"]["completed"],
             failed=told["counts"]["failed"],
             sizes=tuple(each["state_size"] for each in sorted(done, key=lambda each: each["id"])),
             latest=None if newest is None else newest["external_path"],
         )
+
+    def keeps_checkpoints(self, job: str) -> bool:
+        """Returns whether the checkpoints of a job stay where they are when it is cancelled."""
+        kept = self._ask(f"/jobs/{job}/checkpoints/config").get("externalization") or {}
+        return bool(kept.get("enabled")) and not kept.get("delete_on_cancellation")
 
     def taskmanagers(self) -> dict[str, str]:
         """Returns ``HOST:PORT`` of each TaskManager by its id."""

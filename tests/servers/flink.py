@@ -10,7 +10,8 @@
         flink.start_taskmanager()
 
 Whatever DoFns are made of must be importable in the pool's workers: the rooms, and what lies below ``tests``. All
-memory is small: about 1.5 GB with one TaskManager. Nothing survives the block.
+memory is small: about 1.5 GB with one TaskManager. Nothing survives the block, nor the process that it is in, however
+that ends.
 """
 
 from __future__ import annotations
@@ -46,6 +47,28 @@ JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntry
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 JOB_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
 WORKER_POOL = "apache_beam.runners.worker.worker_pool_main"
+# The job server sends whatever this property names.
+LAUNCH = """public class Launch {
+    public static void main(String[] arguments) throws Exception {
+        System.setProperty("java.class.path", arguments[0]);
+        String[] rest = java.util.Arrays.copyOfRange(arguments, 2, arguments.length);
+        Class.forName(arguments[1]).getMethod("main", String[].class).invoke(null, (Object) rest);
+    }
+}
+"""
+# Kills the groups of processes that it was told of and that were not taken back, as soon as nobody can tell it more.
+GUARD = """
+import os, signal, sys
+groups = set()
+for line in sys.stdin:
+    number = int(line)
+    groups.add(number) if number > 0 else groups.discard(-number)
+for group in groups:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+"""
 SETTINGS = {
     "jobmanager.bind-host": "127.0.0.1",
     "jobmanager.rpc.address": "127.0.0.1",
@@ -99,6 +122,7 @@ class Flink:
     _taskmanagers: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
     _pool: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _others: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
+    _guard: subprocess.Popen[str] | None = field(default=None, repr=False)
 
     @property
     def checkpoints(self) -> Path:
@@ -118,6 +142,7 @@ class Flink:
         parallelism: int = 1,
         bundle_ms: int = 200,
         resume: str | None = None,
+        keep_checkpoints: bool = True,
     ) -> list[str]:
         """Returns the arguments of a pipeline that runs here as a stream.
 
@@ -127,7 +152,9 @@ class Flink:
             parallelism: Slots that it takes.
             bundle_ms: The longest time of a bundle.
             resume: Where the savepoint or checkpoint is that it goes on from.
+            keep_checkpoints: When it is cancelled.
         """
+        kept = ["--retain_externalized_checkpoints_on_cancellation"] if keep_checkpoints else []
         place = [f"--environment_config=127.0.0.1:{self._pool_port}"] if environment == "EXTERNAL" else []
         goes_on = [f"--savepoint_path={resume}"] if resume is not None else []
         return [
@@ -141,7 +168,7 @@ class Flink:
             f"--checkpointing_interval={checkpoint_ms}",
             "--finish_bundle_before_checkpointing",
             "--externalized_checkpoints_enabled",
-            "--retain_externalized_checkpoints_on_cancellation",
+            *kept,
             f"--max_bundle_time_mills={bundle_ms}",
         ]
 
@@ -183,7 +210,7 @@ class Flink:
             number: Which, the oldest is 0.
         """
         before = len(self.jobs.taskmanagers())
-        _kill(self._taskmanagers.pop(number))
+        self._kill(self._taskmanagers.pop(number))
         _within(START_SECONDS, "the TaskManager to be missed", lambda: len(self.jobs.taskmanagers()) < before)
 
     def workers(self) -> list[int]:
@@ -215,7 +242,7 @@ class Flink:
     def kill_pool(self) -> None:
         """Kills the pool and its workers."""
         if self._pool is not None:
-            _kill(self._pool)
+            self._kill(self._pool)
             self._pool = None
 
     def log(self, of: str) -> str:
@@ -225,6 +252,8 @@ class Flink:
 
     def start(self, taskmanagers: int) -> None:
         """Starts everything and waits until it can be used."""
+        command = [sys.executable, "-c", GUARD]
+        self._guard = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
         configuration = str(self.folder / "conf")
         heap = ["-Xmx384m"]
         manager = self._java("jobmanager", JOB_MANAGER, "--configDir", configuration, options=heap)
@@ -251,9 +280,12 @@ class Flink:
         """Kills all processes."""
         self.kill_pool()
         while self._taskmanagers:
-            _kill(self._taskmanagers.pop())
+            self._kill(self._taskmanagers.pop())
         while self._others:
-            _kill(self._others.pop())
+            self._kill(self._others.pop())
+        if self._guard is not None:
+            self._guard.communicate()
+            self._guard = None
 
     def _live(self, name: str | None) -> str | None:
         states = self.jobs.states()
@@ -272,9 +304,22 @@ class Flink:
             "--expansion-port=0",
             f"--artifacts-dir={artifacts}",
         ]
-        server = self._java("jobserver", JOB_SERVER, *options, options=["-Xmx384m"])
+        server = self._java("jobserver", *self._without_jars(JOB_SERVER), *options, options=["-Xmx384m"])
         self._others.append(server)
         return server
+
+    def _without_jars(self, program: str) -> list[str]:
+        """What starts the job server so that it sends no jars with a job: each process of the cluster has them.
+
+        It takes a JDK; with less, each job takes 150 MB over the REST API, which is half a minute.
+        """
+        modules = subprocess.run(["java", "--list-modules"], capture_output=True, text=True, check=False).stdout
+        if "jdk.compiler@" not in modules:
+            return [program]
+        source = self.folder / "conf" / "Launch.java"
+        source.write_text(LAUNCH)
+        smallest = min(self._jars.glob("*.jar"), key=lambda jar: jar.stat().st_size)
+        return [str(source), str(smallest), program]
 
     def _java(self, name: str, program: str, *arguments: str, options: list[str]) -> subprocess.Popen[bytes]:
         command = ["java", *OPENED, *LITTLE, *DATED, *options, "-cp", f"{self._jars}/*", program, *arguments]
@@ -282,7 +327,7 @@ class Flink:
 
     def _process(self, name: str, command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -291,6 +336,20 @@ class Flink:
                 cwd=self.folder,
                 start_new_session=True,  # so that its children end with it
             )
+        self._tell_guard(process.pid)
+        return process
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self._tell_guard(-process.pid)
+
+    def _tell_guard(self, number: int) -> None:
+        assert self._guard is not None
+        assert self._guard.stdin is not None
+        self._guard.stdin.write(f"{number}\n")
+        self._guard.stdin.flush()
 
 
 @contextmanager
@@ -346,12 +405,6 @@ def _within(seconds: float, what: str, found: Callable[[], Any], process: subpro
         if time.monotonic() > end:
             raise RuntimeError(f"waited {seconds:g} s for {what}")
         time.sleep(0.1)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _listens(port: int) -> bool:

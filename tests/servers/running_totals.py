@@ -7,6 +7,7 @@ here, and not in a test, because workers in other processes import it.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,12 @@ def unbounded_totals(arguments: list[str], numbers: int, folder: Path, *, each_t
         | beam.ParDo(_Write(str(folder)))
     )
     return pipeline
+
+
+def main() -> None:
+    """Submits ``unbounded_totals``: the arguments are how many numbers, the folder, and those of the pipeline."""
+    numbers, folder, *arguments = sys.argv[1:]
+    unbounded_totals(arguments, int(numbers), Path(folder)).run()
 
 
 def _name(number: int) -> str:
