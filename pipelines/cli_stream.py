@@ -15,6 +15,7 @@ import typer
 from ..schemas.errors import ConfigError
 from .beam_output import without_tracebacks
 from .cli_options import FLAG, ConfigOption, JsonOption, open_project
+from .cli_stream_engine import RunnerGroup, close, runner_arguments, seal, stream_on_engine
 from .cli_stream_watch import watch
 from .console import notice, print_json, print_table
 
@@ -37,6 +38,7 @@ __all__ = ["stream_app"]
 MIB = 2**20
 
 stream_app = typer.Typer(
+    cls=RunnerGroup,
     invoke_without_command=True,
     help="Protect events as they come, exactly once: from Kafka or Pub/Sub into Parquet files by day.",
 )
@@ -77,7 +79,12 @@ def stream(
     registry: Annotated[
         str | None, typer.Option(metavar="URL", help="Schema registry of messages with a header.")
     ] = None,
-    latency: Annotated[int, typer.Option(metavar="MS", min=20, help="Milliseconds that an epoch may take.")] = 300,
+    latency: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MS", min=20, help="Milliseconds that an epoch may take.", show_default="300; 1000 with --runner"
+        ),
+    ] = None,
     memory: Annotated[int, typer.Option(metavar="MIB", min=64, help="Memory for the events of an epoch.")] = 1024,
     metrics: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Serve figures for a monitor there (OpenMetrics).")
@@ -85,6 +92,29 @@ def stream(
     until_idle: Annotated[
         bool, typer.Option("--until-idle", metavar=FLAG, help="Stop when nothing is left to read.")
     ] = False,
+    runner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A Beam runner, for an engine that others operate; its options follow as --name=value.",
+        ),
+    ] = None,
+    lanes: Annotated[int, typer.Option(metavar="N", min=1, help="With --runner: readers side by side.")] = 1,
+    shards: Annotated[int, typer.Option(metavar="N", min=1, max=99, help="With --runner: deciders side by side.")] = 16,
+    wait: Annotated[
+        float, typer.Option(metavar="S", min=0, help="With --runner: seconds that events wait for later consents.")
+    ] = 0.0,
+    patience: Annotated[
+        float,
+        typer.Option(
+            metavar="S",
+            min=1,
+            help="With --runner: seconds without news of consents after which events become dead letters.",
+        ),
+    ] = 600.0,
+    seconds: Annotated[
+        float | None, typer.Option("--for", metavar="S", min=1, help="With --runner: read for so long, then end.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Protect events as they come: the same policy, consent and vault as for files, in small epochs.
@@ -103,10 +133,21 @@ def stream(
     if missing or dataset is None or source is None or out is None:
         raise ConfigError(f"{', '.join(missing)}: is missing or blank; see `consentry stream --help`")
     project = open_project(context, config)
+    if runner is not None:
+        _refuse(to=to, metrics=metrics, until_idle=until_idle or None, avro=None if message_format == "json" else "")
+        from .engines.launch import EngineOptions
+
+        engine = EngineOptions(
+            dataset=dataset, source=source, consents=consents, out=out,
+            runner=runner, arguments=runner_arguments(context), lanes=lanes, shards=shards,
+            latency=(latency or 1000) / 1000, wait=wait, patience=patience, seconds=seconds,
+        )  # fmt: skip
+        stream_on_engine(project, engine)
+        return
     from .streams.run import StreamOptions
 
     places = _Places(source=source, consents=consents, to=to, reader=_reader(message_format, schema, registry))
-    options = StreamOptions(dataset=dataset, out=out, latency=latency / 1000, memory=memory * MIB)
+    options = StreamOptions(dataset=dataset, out=out, latency=(latency or 300) / 1000, memory=memory * MIB)
     with ExitStack() as opened, without_tracebacks():
         _streamed(opened, project, options, places, _observer(opened, metrics), until_idle=until_idle)
     notice(f"\nStopped; start it again to go on. Check it any time: consentry verify {out}")
@@ -148,6 +189,14 @@ class _Places:
         return found
 
 
+def _refuse(**given: object) -> None:
+    """Refuses what a stream on an engine does not have."""
+    named = {"to": "--to", "metrics": "--metrics", "until_idle": "--until-idle", "avro": "--format avro"}
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(f"{named[name]}: is of streams on one machine; leave it out, or leave out --runner")
+
+
 def _reader(message_format: str, schema: Path | None, registry: str | None) -> ReaderOptions:
     from .streams.places import MessageFormat, ReaderOptions
 
@@ -187,7 +236,8 @@ def _observer(opened: ExitStack, metrics: str | None) -> Observer:
     return Watchers(observers)
 
 
-stream_app.command()(watch)
+for command in (watch, seal, close):
+    stream_app.command()(command)
 
 
 @stream_app.command()

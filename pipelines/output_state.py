@@ -16,6 +16,7 @@ from ..schemas.errors import ConfigError, IntegrityError, OutputError, RunError
 from ..schemas.manifest import MANIFEST_NAME, Manifest, OutputFile
 from ..schemas.project import Project
 from ..transforms.crypto.key_sets import ProofKeys, PublicKeys
+from .engines.settings import is_engine_output
 from .exchange import exchange_folders
 from .letters import LetterOutput, open_letter_output
 from .manifest_file import sign_manifest
@@ -54,6 +55,8 @@ def sound_output(project: Project, out: str) -> LetterOutput:
         ConfigError: There is no such output.
         IntegrityError: It is not as its run left it, or not signed by a trusted key.
     """
+    if is_engine_output(out):
+        raise ConfigError(f"{out}: a stream on an engine writes it; stop the job, then run `consentry stream close {out}`")
     trust = PublicKeys.load(project.trust)
     report = verify_output(out, trust)
     failed = [check.check for check in report.checks if not check.ok]

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ SOAK = os.environ.get("CONSENTRY_SOAK") == "1"
 ORDERS = 200_000 if SOAK else 8_000
 SUBJECTS = 20_000 if SOAK else 1_000
 ROUNDS = 4
+KILLS = 10 if SOAK else 2
 SECONDS = 900 if SOAK else 240
 BASES = {"delivery": "contract", "support": "consent", "news": "consent", "analytics": "legitimate_interest"}
 RULES = Rules(BASES, ["support", "analytics"], {"customer": ["news"], "card": ["support", "news"]}, ["support"])
@@ -50,21 +52,25 @@ class Run:
         (folder / "shop/policy.yaml").write_text(policy_text(RULES))
         self.project: Project = read_project(folder / "shop/consentry.yaml")
         self.out = folder / "out"
-        runner, *rest = arguments
+        self._shop = shop
         self._options = EngineOptions(
             dataset="orders",
             source=f"kafka://{broker.address}/{shop.orders_topic}",
             consents=f"kafka://{broker.address}/{shop.consents_topic}",
             out=str(self.out),
-            runner=runner.removeprefix("--runner="),
-            arguments=[each for each in rest if each != "--streaming"],
+            runner="",
             lanes=lanes,
             shards=8,
             latency=0.5,
         )
-        self._shop = shop
         self._stop = threading.Event()
+        self.resume(arguments)
         self.newest: Manifest | None = None
+
+    def resume(self, arguments: list[str]) -> None:
+        """Launches with other arguments of the runner from now on."""
+        runner, *rest = (each for each in arguments if each != "--streaming")
+        self._options = replace(self._options, runner=runner.removeprefix("--runner="), arguments=rest)
 
     def drive(self, work: Callable[[], None]) -> None:
         """Runs the stream until the work is done, which runs beside it; the launcher wants the main thread."""
@@ -154,3 +160,70 @@ def test_flink_settles_every_order_as_the_oracle_says(
     state = [path.read_bytes() for path in flink.folder.rglob("*") if path.is_file() and "checkpoints" in path.parts]
     assert state
     assert not [canary for canary in shop.canaries for data in state if canary in data]
+
+
+class Killer:
+    """Kills TaskManagers and Python workers in turn, while orders flow; each time something must have come further."""
+
+    def __init__(self, flink: Flink, run: Run) -> None:
+        self._flink = flink
+        self._run = run
+        self._next = time.monotonic() + 5
+        self.kills = 0
+
+    def __call__(self) -> None:
+        if self.kills >= KILLS or time.monotonic() < self._next or self._run.newest is None:
+            return
+        if self.kills % 2:
+            self._flink.kill_workers()
+        else:
+            self._flink.kill_taskmanager()
+            self._flink.start_taskmanager()
+        self.kills += 1
+        self._next = time.monotonic() + 10
+
+
+@ON_FLINK
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_flink_loses_and_doubles_nothing_while_taskmanagers_and_workers_are_killed(
+    kafka: ApacheKafka, flink: Flink, tmp_path: Path
+) -> None:
+    shop = shop_of(kafka, "flink-kills", 5)
+    run = Run(tmp_path, shop, kafka, flink.arguments(parallelism=2, checkpoint_ms=500), lanes=2)
+    killer = Killer(flink, run)
+
+    def work() -> None:
+        rounds(run, shop, killer)
+        number = ROUNDS
+        while killer.kills < KILLS:
+            shop.round(number, ORDERS // ROUNDS // 4)
+            run.wait_until_settled(meanwhile=killer)
+            number += 1
+
+    run.drive(work)
+    check(run, shop)
+    assert killer.kills == KILLS
+
+
+@ON_FLINK
+def test_a_stream_goes_on_from_a_savepoint_and_from_nothing_at_all(
+    kafka: ApacheKafka, flink: Flink, tmp_path: Path
+) -> None:
+    shop = shop_of(kafka, "flink-stops", 6)
+    run = Run(tmp_path, shop, kafka, flink.arguments(checkpoint_ms=500), lanes=1)
+
+    def one_round(number: int) -> Callable[[], None]:
+        def work() -> None:
+            shop.round(number, ORDERS // ROUNDS)
+            run.wait_until_settled()
+
+        return work
+
+    run.drive(one_round(0))
+    savepoint = flink.jobs.stop(flink.newest_job(), flink.savepoints, seconds=60)
+    run.resume(flink.arguments(checkpoint_ms=500, resume=savepoint))
+    run.drive(one_round(1))
+    flink.jobs.cancel(flink.newest_job())
+    run.resume(flink.arguments(checkpoint_ms=500))
+    run.drive(one_round(2))
+    check(run, shop)

@@ -1,0 +1,122 @@
+"""``consentry stream --runner``: a stream on an engine that others operate; and what is signed and closed of it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ..schemas.errors import ConfigError
+from .beam_output import without_tracebacks
+from .cli_options import ConfigOption, JsonOption, now_us, open_project
+from .console import notice, print_json
+
+if TYPE_CHECKING:
+    import click
+
+    from ..schemas.manifest import Manifest
+    from ..schemas.project import Project
+    from .engines.launch import EngineOptions
+
+__all__ = ["RunnerGroup", "close", "runner_arguments", "seal", "stream_on_engine"]
+
+RUNNER = "--runner"
+ARGUMENTS = "consentry.runner_arguments"
+
+
+class RunnerGroup(TyperGroup):
+    """A group of commands that takes options of a Beam runner, too, where ``--runner`` names one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keeps what is no option of the group for the runner, and parses the rest."""
+        named = any(each.partition("=")[0] == RUNNER for each in args)
+        own = {option for parameter in self.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        others = [each for each in args if named and each.startswith("--") and each.partition("=")[0] not in own
+                  and each != "--help"]  # fmt: skip
+        ctx.meta[ARGUMENTS] = others
+        return super().parse_args(ctx, [each for each in args if each not in others])
+
+
+def runner_arguments(context: typer.Context) -> list[str]:
+    """Returns the options of the runner that ``RunnerGroup`` has kept."""
+    found: list[str] = context.meta.get(ARGUMENTS, [])
+    return found
+
+
+def stream_on_engine(project: Project, options: EngineOptions) -> None:
+    """Launches a stream, and watches it until it ends or somebody stops this program."""
+    from .engines.launch import run_on_engine
+
+    with ExitStack() as opened, without_tracebacks():
+        stop = threading.Event()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            opened.callback(signal.signal, name, signal.signal(name, lambda *_: stop.set()))
+        ended = run_on_engine(project, options, watch=_Told().tell, stop=stop)
+    if ended:
+        notice(f"\nEnded; the same command goes on from here. Check it any time: consentry verify {options.out}")
+    else:
+        notice(
+            f"\nThis program no longer watches; the job goes on at the engine, which can stop it. What it publishes is "
+            f"signed by: consentry stream seal {options.out}"
+        )
+
+
+class _Told:
+    """Tells on standard error how far a stream is, when it has come further."""
+
+    def __init__(self) -> None:
+        self._last: Any = None
+
+    def tell(self, manifest: Manifest) -> None:
+        books = manifest.books
+        if books != self._last:
+            self._last = books
+            rest = f"{books.dropped:,} dropped + {books.dead_lettered:,} dead-lettered"
+            notice(f"{books.in_:,} in = {books.out:,} out + {rest}")
+
+
+def seal(
+    context: typer.Context,
+    out: Annotated[str, typer.Argument(metavar="DIR", help="The output of a stream on an engine.")],
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Sign what a stream on an engine has published by now; while `consentry stream --runner` watches, it does so."""
+    manifest = _sealed(open_project(context, config), out)
+    if json:
+        print_json(None if manifest is None else manifest.as_json())
+    elif manifest is None:
+        notice(f"{out}: nothing is published yet")
+    else:
+        _Told().tell(manifest)
+
+
+def close(
+    context: typer.Context,
+    out: Annotated[str, typer.Argument(metavar="DIR", help="The output of a stream on an engine that was stopped.")],
+    config: ConfigOption = None,
+) -> None:
+    """End a stream on an engine for good: its output is then one like that of files, to redact, retokenize, replay.
+
+    Stop the job first. Whatever is still running can publish nothing more.
+    """
+    from .engines.settings import close_settings
+
+    project = open_project(context, config)
+    close_settings(out)
+    if _sealed(project, out) is None:
+        raise ConfigError(f"{out}: the stream has published nothing; there is nothing to close")
+    notice(f"{out}: closed. Check it: consentry verify {out}")
+
+
+def _sealed(project: Project, out: str) -> Manifest | None:
+    from ..schemas.policy_file import read_policy
+    from .engines.manifests import EngineManifests
+    from .keyring_files import open_proof_keys
+
+    manifests = EngineManifests(project, read_policy(project.policy), open_proof_keys(project), out)
+    return manifests.seal(clock=now_us())
