@@ -56,7 +56,7 @@ def sound_output(project: Project, out: str) -> LetterOutput:
         IntegrityError: It is not as its run left it, or not signed by a trusted key.
     """
     if is_engine_output(out):
-        raise ConfigError(f"{out}: a stream on an engine writes it; stop the job, then run `consentry stream close {out}`")
+        raise ConfigError(f"{out}: a stream on an engine writes it; stop the job, then `consentry stream close {out}`")
     trust = PublicKeys.load(project.trust)
     report = verify_output(out, trust)
     failed = [check.check for check in report.checks if not check.ok]

@@ -223,7 +223,7 @@ def test_a_stream_goes_on_from_a_savepoint_and_from_nothing_at_all(
     savepoint = flink.jobs.stop(flink.newest_job(), flink.savepoints, seconds=60)
     run.resume(flink.arguments(checkpoint_ms=500, resume=savepoint))
     run.drive(one_round(1))
-    flink.jobs.cancel(flink.newest_job())
+    flink.jobs.cancel(flink.newest_job(), seconds=60)
     run.resume(flink.arguments(checkpoint_ms=500))
     run.drive(one_round(2))
     check(run, shop)
