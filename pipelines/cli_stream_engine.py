@@ -16,8 +16,6 @@ from .cli_options import ConfigOption, JsonOption, now_us, open_project
 from .console import notice, print_json
 
 if TYPE_CHECKING:
-    import click
-
     from ..schemas.manifest import Manifest
     from ..schemas.project import Project
     from .engines.launch import EngineOptions
@@ -31,7 +29,7 @@ ARGUMENTS = "consentry.runner_arguments"
 class RunnerGroup(TyperGroup):
     """A group of commands that takes options of a Beam runner, too, where ``--runner`` names one."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Keeps what is no option of the group for the runner, and parses the rest."""
         named = any(each.partition("=")[0] == RUNNER for each in args)
         own = {option for parameter in self.params for option in (*parameter.opts, *parameter.secondary_opts)}
