@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -19,6 +18,7 @@ IN_VAIN = 3
 END_SECONDS = 60.0
 SUBMIT_SECONDS = 300.0
 PAUSE_SECONDS = 0.5
+STANDARD_ERROR = 2
 ID = re.compile("[0-9a-f]{32}")
 
 
@@ -53,7 +53,7 @@ def submit_by(jobs: FlinkJobs, name: str, command: Sequence[str]) -> Callable[[s
         goes_on = [] if checkpoint is None else [f"--savepoint_path={checkpoint}"]
         try:
             # What it prints is no document of ours.
-            process = subprocess.Popen([*command, *goes_on], stdin=subprocess.DEVNULL, stdout=sys.stderr)  # noqa: S603
+            process = subprocess.Popen([*command, *goes_on], stdin=subprocess.DEVNULL, stdout=STANDARD_ERROR)  # noqa: S603
         except OSError:
             raise ConfigError(f"{command[0]}: cannot be run; give the command that submits the job") from None
         return _new_job(jobs, name, known, process)
