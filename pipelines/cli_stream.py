@@ -134,11 +134,11 @@ def stream(
         raise ConfigError(f"{', '.join(missing)}: is missing or blank; see `consentry stream --help`")
     project = open_project(context, config)
     if runner is not None:
-        _refuse(to=to, metrics=metrics, until_idle=until_idle or None, avro=None if message_format == "json" else "")
+        _refuse(metrics=metrics, until_idle=until_idle or None, avro=None if message_format == "json" else "")
         from .engines.launch import EngineOptions
 
         engine = EngineOptions(
-            dataset=dataset, source=source, consents=consents, out=out,
+            dataset=dataset, source=source, consents=consents, out=out, to=to,
             runner=runner, arguments=runner_arguments(context), lanes=lanes, shards=shards,
             latency=(latency or 1000) / 1000, wait=wait, patience=patience, seconds=seconds,
         )  # fmt: skip
@@ -191,7 +191,7 @@ class _Places:
 
 def _refuse(**given: object) -> None:
     """Refuses what a stream on an engine does not have."""
-    named = {"to": "--to", "metrics": "--metrics", "until_idle": "--until-idle", "avro": "--format avro"}
+    named = {"metrics": "--metrics", "until_idle": "--until-idle", "avro": "--format avro"}
     for name, value in given.items():
         if value is not None:
             raise ConfigError(f"{named[name]}: is of streams on one machine; leave it out, or leave out --runner")

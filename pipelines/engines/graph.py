@@ -27,6 +27,7 @@ from ...transforms.failures import guarded
 from ...transforms.stage import SharedStage
 from ..streams.message_source import MessageTopic
 from ..streams.places import open_topic
+from ..streams.record_sink import open_sink
 from .lanes import Advanced, ConsentLane, OrderLane
 from .shard import Shard, ShardLimits
 from .shard_memory import ShardMemory
@@ -49,6 +50,7 @@ class GraphOptions:
         source: URI of the topic of records.
         consents: URI of the topic of consent events; None: they come into the ledger by other ways.
         out: Folder of the output, the same for all workers.
+        to: URI of a topic that gets protected records as well; None: none does.
         launch: Id of the launch.
         starts: By partition of records, where lanes begin of which the engine remembers nothing.
         lanes: That read records side by side.
@@ -61,6 +63,7 @@ class GraphOptions:
     consents: str | None
     out: str
     launch: str
+    to: str | None = None
     starts: Mapping[str, int] = field(default_factory=dict)
     lanes: int = 1
     shards: int = 16
@@ -188,6 +191,9 @@ class _ShardFn(beam.DoFn):
     def setup(self) -> None:
         self._stage = self._shared.open()
         self._shards: dict[int, Shard] = {}
+        options = self._options
+        read = (options.source, options.consents or "")
+        self._sink = None if options.to is None else open_sink(options.to, read=read)
 
     @guarded("protect")
     def process(
@@ -222,6 +228,18 @@ class _ShardFn(beam.DoFn):
         if number not in self._shards:
             options = self._options
             self._shards[number] = Shard(
-                self._shared, number, Path(options.out), launch=options.launch, limits=options.limits, clock=_now
-            )  # fmt: skip
+                self._shared,
+                number,
+                Path(options.out),
+                launch=options.launch,
+                limits=options.limits,
+                clock=_now,
+                sink=self._sink,
+            )
         return self._shards[number]
+
+    def teardown(self) -> None:
+        """Closes the sink."""
+        if getattr(self, "_sink", None) is not None:
+            with suppress(Exception), closing(self._sink):
+                self._sink = None

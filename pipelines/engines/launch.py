@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from ..manifest_file import key_versions_of
 from ..pipeline_runs import LOCAL_RUNNER, open_pipeline
 from ..publication import FILE_SCHEME
 from ..streams.places import KAFKA
+from ..streams.record_sink import open_sink
 from .graph import GraphOptions, ProtectUnbounded
 from .manifests import EngineManifests
 from .settings import EngineSettings, launching
@@ -65,6 +67,7 @@ class EngineOptions:
         source: URI of the topic of records.
         consents: URI of the topic of consent events; None: they come into the ledger by other ways.
         out: Folder of the output, which all workers share.
+        to: URI of a topic that gets protected records as well; None: none does.
         runner: Name of a Beam runner.
         arguments: Of the runner, as ``--name=value``.
         lanes: That read records side by side.
@@ -83,6 +86,7 @@ class EngineOptions:
     arguments: Sequence[str] = ()
     lanes: int = 1
     shards: int = 16
+    to: str | None = None
     latency: float = 1.0
     wait: float = 0.0
     patience: float = 600.0
@@ -115,6 +119,7 @@ def run_on_engine(
         RunError: The engine failed; what was published stays, and it goes on from there when it is launched again.
     """
     _check(options)
+    _check_sink(options)
     policy = read_policy(project.policy)
     dataset_of(policy, options.dataset)
     keys = open_proof_keys(project)
@@ -139,6 +144,12 @@ def _check(options: EngineOptions) -> None:
     for option, uri in (("--from", options.source), ("--consents", options.consents)):
         if uri is not None and not uri.startswith(KAFKA):
             raise ConfigError(f"{option}: an engine reads kafka://HOST:PORT/TOPIC; leave --runner out for others")
+
+
+def _check_sink(options: EngineOptions) -> None:
+    if options.to is not None:
+        with closing(open_sink(options.to, read=(options.source, options.consents or ""))):
+            pass
 
 
 def _fresh(config: StageConfig, options: EngineOptions, started_at: int) -> EngineSettings:
@@ -176,6 +187,7 @@ def _graph(options: EngineOptions) -> GraphOptions:
         source=options.source,
         consents=options.consents,
         out=str(root),
+        to=options.to,
         launch=secrets.token_hex(8),
         starts=published_ends(root, options.shards),
         lanes=options.lanes,

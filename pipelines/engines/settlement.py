@@ -45,7 +45,7 @@ class Settled:
     """What came of some sealed records; nothing of it is raw, and the vault has what it is to hold.
 
     Attributes:
-        rows: Protected, without reserved columns.
+        rows: Protected, with ``POSITION``, each batch of one partition.
         letters: Of ``DEAD_LETTER_SCHEMA``.
         tally: Of all of them.
     """
@@ -164,7 +164,12 @@ class Settlement:
         )
         plan, tokenizers = self._plan(decided.schema)
         protected = protect_batch(
-            decided, plan, tokenizers, with_vault=stage.config.with_vault, recognizers=self._recognizers
+            decided,
+            plan,
+            tokenizers,
+            with_vault=stage.config.with_vault,
+            recognizers=self._recognizers,
+            positions=True,
         )
         if protected.rejected is not None:
             letters.append(stage.sealer.seal_rejected(protected.rejected))

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...schemas.dead_letter import DEAD_LETTER_SCHEMA
+from ...schemas.record_columns import POSITION
 from ...transforms.consent_join import NOTHING_KNOWN, Joined, JoinLimits, JoinState, Watermark, join_consents
 from ...transforms.stage import SharedStage
 from ...transforms.tally import Tally, merge
@@ -23,6 +24,7 @@ from ..outcome import READ, Outcome
 from ..publication import DEAD_LETTERS
 from ..sinks import FileWriter
 from ..streams.dated_files import DatedFiles
+from ..streams.record_sink import RecordSink, record_ids
 from .settlement import Settled, Settlement
 from .shard_output import ShardNote, ShardOutput
 
@@ -96,6 +98,7 @@ class Shard:
         launch: Id of the launch.
         limits: When it does what.
         clock: Microseconds UTC.
+        sink: Takes protected records before they are published; None: nobody does.
     """
 
     def __init__(
@@ -107,12 +110,14 @@ class Shard:
         launch: str,
         limits: ShardLimits,
         clock: Callable[[], int],
+        sink: RecordSink | None = None,
     ) -> None:
         self._shared = shared
         self._output = ShardOutput(out, number, launch)
         self._launch = launch
         self._limits = limits
         self._clock = clock
+        self._sink = sink
         self._settlement: Settlement | None = None
 
     def step(self, state: ShardState, watermark: Watermark) -> Stepped:
@@ -139,6 +144,7 @@ class Shard:
             return Stepped(after, None)
         settlement = self._settlement = self._settlement or Settlement(self._shared, state.columns)
         settled = settlement.settle(joined.decidable, joined.given_up, clock=now)
+        self._send(settled)
         note = self._output.publish(
             state.number,
             lambda place, name: self._written(place, name, joined, settled, state.letters, settlement.columns, now),
@@ -165,6 +171,14 @@ class Shard:
             letters=tuple(each for each in letters if each.num_rows),
         )
 
+    def _send(self, settled: Settled) -> None:
+        """Hands protected records to the sink, and returns when it has them; a replay sends them again, alike."""
+        if self._sink is None:
+            return
+        for rows in settled.rows:
+            self._sink.send(rows.drop_columns([POSITION]), record_ids(rows))
+        self._sink.flush()
+
     def _written(
         self,
         place: str,
@@ -182,7 +196,7 @@ class Shard:
         refused = FileWriter(place, DEAD_LETTERS, DEAD_LETTER_SCHEMA, run=name)
         try:
             for batch in settled.rows:
-                rows.write(batch)
+                rows.write(batch.drop_columns([POSITION]))
             for batch in (*settled.letters, *letters):
                 refused.write(batch)
             receipts = (*rows.finish(), *refused.finish())

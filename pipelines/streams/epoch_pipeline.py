@@ -40,7 +40,7 @@ from ..publication import DEAD_LETTERS
 from ..sinks import FileWriter, Receipt
 from ..splits import ReadBatch, source_of
 from .dated_files import DatedFiles
-from .record_sink import RecordSink
+from .record_sink import RecordSink, record_ids
 from .sources import WRONG_TYPE, Part, StreamSource, refused
 
 __all__ = ["EpochPipeline", "EpochWork", "Lane"]
@@ -107,7 +107,7 @@ class EpochWork:
         if self.sink is None:
             return
         for rows in self._for_sink:
-            self.sink.send(rows.drop_columns([POSITION]), _record_ids(rows))
+            self.sink.send(rows.drop_columns([POSITION]), record_ids(rows))
         self.sink.flush()
 
     def outcome(self) -> Outcome:
@@ -269,9 +269,3 @@ class _WriteByDateFn(_WorkFn):
     def teardown(self) -> None:
         if hasattr(self, "_files"):
             self._files.abandon()
-
-
-def _record_ids(rows: pa.RecordBatch) -> list[str]:
-    """Returns ``PARTITION:OFFSET`` of each row, which no other record of the stream has."""
-    source = source_of(rows.schema)
-    return [f"{source}:{position}" for position in rows.column(POSITION).to_pylist()]

@@ -12,8 +12,10 @@ from typing import Protocol
 import pyarrow as pa
 
 from ...schemas.errors import ConfigError
+from ...schemas.record_columns import POSITION
+from ..splits import source_of
 
-__all__ = ["RecordSink", "open_sink"]
+__all__ = ["RecordSink", "open_sink", "record_ids"]
 
 KAFKA, PUBSUB = "kafka://", "pubsub://"
 
@@ -44,6 +46,16 @@ class RecordSink(Protocol):
     def close(self) -> None:
         """Lets go of it; what is on its way and was not flushed may be lost."""
         ...
+
+
+def record_ids(rows: pa.RecordBatch) -> list[str]:
+    """Returns ``PARTITION:OFFSET`` of each row, which no other record of the stream has.
+
+    Args:
+        rows: Of one partition, with ``POSITION``.
+    """
+    source = source_of(rows.schema)
+    return [f"{source}:{position}" for position in rows.column(POSITION).to_pylist()]
 
 
 def open_sink(uri: str, *, read: Sequence[str] = ()) -> RecordSink:

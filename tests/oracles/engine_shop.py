@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from consentry.schemas.consent import format_instant
 from oracles.consent_oracle import Entry, Said, permits_one_of
@@ -65,14 +65,35 @@ class Shop:
         self._cards = [card_number(number) for number in self._chance.sample(range(10**8), subjects)]
         self._history: dict[str, list[Entry]] = {}
         self._cards_of: dict[str, set[tuple[str, str]]] = {}
+        self._address = address
         self._producer = Producer({"bootstrap.servers": address})
         self.orders_topic, self.consents_topic = f"{name}-orders", f"{name}-consents"
-        topics = [NewTopic(self.orders_topic, PARTITIONS, 1), NewTopic(self.consents_topic, 2, 1)]
+        self.protected_topic = f"{name}-protected"
+        partitions = {self.protected_topic: 2, self.orders_topic: PARTITIONS, self.consents_topic: 2}
+        topics = [NewTopic(topic, count, 1) for topic, count in partitions.items()]
         admin = AdminClient({"bootstrap.servers": address})
         for created in admin.create_topics(topics).values():
             created.result()
         self.produced = Produced()
         self.canaries = [card.encode() for card in self._cards] + [subject.encode() for subject in self._subjects]
+
+    def fates_on_topic(self) -> dict[int, frozenset[str]]:
+        """What a reader of the protected topic has, who takes the last of each record id; no raw card is there."""
+        last: dict[bytes, dict[str, Any]] = {}
+        consumer = Consumer({"bootstrap.servers": self._address, "group.id": "reader", "enable.partition.eof": True,
+                             "auto.offset.reset": "earliest"})  # fmt: skip
+        consumer.assign([TopicPartition(self.protected_topic, number, 0) for number in range(2)])
+        ended: set[int] = set()
+        while len(ended) < 2:
+            for message in consumer.consume(10_000, 1.0):
+                if message.error() is not None:
+                    ended.add(message.partition())
+                    continue
+                assert not [canary for canary in self.canaries if canary in message.value()]
+                last[message.key()] = json.loads(message.value())
+        consumer.close()
+        assert len({row["number"] for row in last.values()}) == len(last)
+        return {row["number"]: self._tokenized({"customer": None, **row}) for row in last.values()}
 
     def round(self, number: int, orders: int, *, pace: Callable[[], None] = lambda: None) -> None:
         """Sends the consents of one half and the orders of the other, mixed."""
@@ -171,5 +192,5 @@ class Shop:
 
     @staticmethod
     def _tokenized(row: dict[str, Any]) -> frozenset[str]:
-        values = {"customer": row["customer"], "card": (row["payment"] or {}).get("card")}
+        values = {"customer": row["customer"], "card": (row.get("payment") or {}).get("card")}
         return frozenset(name for name, value in values.items() if value not in (None, REDACTED))

@@ -47,7 +47,8 @@ def now() -> int:
 class Run:
     """A stream on an engine that is launched in a thread, and what its newest manifest says."""
 
-    def __init__(self, folder: Path, shop: Shop, broker: ApacheKafka, arguments: list[str], *, lanes: int = 1) -> None:
+    def __init__(self, folder: Path, shop: Shop, broker: ApacheKafka, arguments: list[str], *, lanes: int = 1,
+                 to: str | None = None) -> None:  # fmt: skip
         write_project(folder / "shop", tenant="shop", now=now())
         (folder / "shop/policy.yaml").write_text(policy_text(RULES))
         self.project: Project = read_project(folder / "shop/consentry.yaml")
@@ -58,6 +59,7 @@ class Run:
             source=f"kafka://{broker.address}/{shop.orders_topic}",
             consents=f"kafka://{broker.address}/{shop.consents_topic}",
             out=str(self.out),
+            to=to,
             runner="",
             lanes=lanes,
             shards=8,
@@ -141,11 +143,14 @@ def shop_of(kafka: ApacheKafka, name: str, seed: int) -> Shop:
 
 
 @ON_FLINK
-def test_prism_settles_every_order_as_the_oracle_says(kafka: ApacheKafka, prism: list[str], tmp_path: Path) -> None:
+def test_prism_settles_every_order_as_the_oracle_says_and_a_topic_has_them_too(
+    kafka: ApacheKafka, prism: list[str], tmp_path: Path
+) -> None:
     shop = shop_of(kafka, "prism", 1)
-    run = Run(tmp_path, shop, kafka, prism, lanes=2)
+    run = Run(tmp_path, shop, kafka, prism, lanes=2, to=f"kafka://{kafka.address}/{shop.protected_topic}")
     run.drive(lambda: rounds(run, shop))
     check(run, shop)
+    assert shop.fates_on_topic() == shop.produced.fates
 
 
 @ON_FLINK
