@@ -27,7 +27,7 @@ from ...transforms.failures import guarded
 from ...transforms.stage import SharedStage
 from ..streams.message_source import MessageTopic
 from ..streams.places import open_topic
-from ..streams.record_sink import open_sink
+from ..streams.record_sink import RecordSink, open_sink
 from .lanes import Advanced, ConsentLane, OrderLane
 from .shard import Shard, ShardLimits
 from .shard_memory import ShardMemory
@@ -240,6 +240,7 @@ class _ShardFn(beam.DoFn):
 
     def teardown(self) -> None:
         """Closes the sink."""
-        if getattr(self, "_sink", None) is not None:
-            with suppress(Exception), closing(self._sink):
-                self._sink = None
+        sink: RecordSink | None = getattr(self, "_sink", None)
+        if sink is not None:
+            with suppress(Exception):
+                sink.close()
