@@ -146,15 +146,15 @@ class _Asking:
         places = [place for place, token in enumerate(portion.tokens) if token is not None]
         answered = self._asked(portion, places)
         self.rows += len(portion.tokens)
-        self._rules.update(rule.value for rule in answered.rules)
-        self._says |= {rule.value: says for rule, says in answered.says.items()}
+        names = {rule: rule.value for rule in answered.says}
+        self._rules.update({names[rule]: count for rule, count in Counter(answered.rules).items()})
+        self._says |= {names[rule]: says for rule, says in answered.says.items()}
         if answered.standing:
             raise _RefusedWholeError
-        values: list[str | None] = [None] * len(portion.tokens)
-        rules: list[str | None] = [None] * len(portion.tokens)
-        for place, value, rule in zip(places, answered.values, answered.rules, strict=True):
-            values[place], rules[place] = value, rule.value
-        return values, rules
+        rules: list[str | None] = [names[rule] for rule in answered.rules]
+        if len(places) == len(portion.tokens):
+            return answered.values, rules
+        return _spread(answered.values, places, portion), _spread(rules, places, portion)
 
     def report(self, *, written: bool) -> BulkReport:
         """Returns what came of all portions."""
@@ -173,6 +173,14 @@ class _Asking:
             subjects=request.subject if subjects is None else [subjects[place] for place in places],
             key_version=self._key_version,
         )
+
+
+def _spread(found: Sequence[str | None], places: Sequence[int], portion: Portion) -> list[str | None]:
+    """Returns a column of all rows of a portion: what was found at some places, and None at the others."""
+    column: list[str | None] = [None] * len(portion.tokens)
+    for place, each in zip(places, found, strict=True):
+        column[place] = each
+    return column
 
 
 def _domain_of(source: TokenFile, request: BulkRequest) -> tuple[str, int | None]:

@@ -23,7 +23,7 @@ from ..transforms.stores.open_tables import (
     open_vault_table,
 )
 from ..transforms.stores.postgres_schema import VERSIONS, migrate_store, store_version
-from ..transforms.stores.sqlite_database import VERSION
+from ..transforms.stores.sqlite_database import schema_version
 
 __all__ = ["Migrated", "copy_between", "migrate_stores", "store_status"]
 
@@ -105,7 +105,7 @@ def _of_table(
 ) -> dict[str, Any]:
     kind = uri.partition(":")[0]
     with closing(opening(uri)) as table:  # which refuses every other version
-        version = VERSIONS[name] if kind == POSTGRESQL else VERSION
+        version = VERSIONS[name] if kind == POSTGRESQL else schema_version(name)
         return {"kind": kind, "schema_version": version, **count(table), "bytes": table.size()}
 
 
