@@ -153,15 +153,15 @@ class _Asking:
         answered = self._asked(portion, places)
         self.rows += len(portion.tokens)
         self._redacted += portion.tokens.count(REDACTED)
-        self._rules.update(rule.value for rule in answered.rules)
-        self._says |= {rule.value: says for rule, says in answered.says.items()}
+        names = {rule: rule.value for rule in answered.says}
+        self._rules.update({names[rule]: count for rule, count in Counter(answered.rules).items()})
+        self._says |= {names[rule]: says for rule, says in answered.says.items()}
         if answered.standing:
             raise _RefusedWholeError
-        values = list(portion.tokens)
-        rules: list[str | None] = [None] * len(portion.tokens)
-        for place, value, rule in zip(places, answered.values, answered.rules, strict=True):
-            values[place], rules[place] = value, rule.value
-        return values, rules
+        rules: list[str | None] = [names[rule] for rule in answered.rules]
+        if len(places) == len(portion.tokens):
+            return answered.values, rules
+        return _spread(answered.values, places, portion.tokens), _spread(rules, places, [None] * len(portion.tokens))
 
     def report(self, *, written: bool) -> BulkReport:
         """Returns what came of all portions."""
@@ -185,6 +185,14 @@ class _Asking:
             subjects=request.subject if subjects is None else [subjects[place] for place in places],
             key_version=self._key_version,
         )
+
+
+def _spread(found: Sequence[str | None], places: Sequence[int], others: Sequence[str | None]) -> list[str | None]:
+    """Returns a column with what was found at some places, and the others as they are."""
+    column = list(others)
+    for place, each in zip(places, found, strict=True):
+        column[place] = each
+    return column
 
 
 def _domain_of(source: TokenFile, request: BulkRequest) -> tuple[str, int | None]:

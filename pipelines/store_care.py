@@ -24,7 +24,7 @@ from ..transforms.stores.open_tables import (
 )
 from ..transforms.stores.postgres_connection import server_of
 from ..transforms.stores.postgres_schema import VERSIONS, databases_of_roles, migrate_store, store_version
-from ..transforms.stores.sqlite_database import VERSION
+from ..transforms.stores.sqlite_database import schema_version
 from .lost_holds import hold_states
 
 __all__ = ["Migrated", "copy_between", "migrate_stores", "shared_roles", "store_status"]
@@ -124,7 +124,7 @@ def _of_table(
 ) -> dict[str, Any]:
     kind = uri.partition(":")[0]
     with closing(opening(uri)) as table:  # which refuses every other version
-        version = VERSIONS[name] if kind == POSTGRESQL else VERSION
+        version = VERSIONS[name] if kind == POSTGRESQL else schema_version(name)
         return {"kind": kind, "schema_version": version, **count(table), "bytes": table.size()}
 
 

@@ -7,115 +7,23 @@ log before it is given; where the log cannot be written, nothing is shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from itertools import islice
-from typing import Any, Literal, Self
+from collections.abc import Callable, Iterator, Sequence
+from typing import Self
 
 from ...schemas.errors import ConfigError
-from ...schemas.info_types import Basis, Format, Sight, TokenizeRule
+from ...schemas.info_types import Format, Sight, TokenizeRule
 from ...schemas.policy import Policy
-from ..stores.access_log import AccessLog, AccessRecord
+from ..stores.access_log import AccessLog
 from ..stores.consent_ledger import ConsentLedger
 from ..stores.consent_snapshot import ConsentSnapshot
 from ..stores.vault import Vault
-from .explain import (
-    Actors,
-    Option,
-    Request,
-    Rule,
-    kept_digits,
-    options_for,
-    says_for,
-    standing_refusal,
-)
+from .accesses import Accesses, accesses_of, runs_in_order
+from .answers import Answer, AnsweredColumn, Asked
+from .explain import Actors, Option, Request, Rule, kept_digits, options_for, says_for, standing_refusal
+from .holding import distribution_rules, oldest_kept
 from .judged_tokens import NOBODY, ConsentNow, Judged, Lot, TokenJudge
 
 __all__ = ["Answer", "AnsweredColumn", "Asked", "Desk", "distribution_rules", "oldest_kept"]
-
-Decision = Literal["allowed", "refused"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """The answer for one token.
-
-    Attributes:
-        domain: The token domain asked for.
-        token: The token as it was typed.
-        decision: ``allowed`` or ``refused``.
-        value: The value, in full or masked; None where refused.
-        shown: ``full``, ``masked`` or None.
-        rule: Code of the rule that decided.
-        says: That rule as one sentence.
-        options: What may be offered instead of a refused value.
-    """
-
-    domain: str
-    token: str
-    decision: Decision
-    value: str | None
-    shown: Sight | None
-    rule: Rule
-    says: str
-    options: tuple[Option, ...]
-
-    def __repr__(self) -> str:
-        return f"<Answer: {self.decision} by {self.rule.value}; token and value hidden>"
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns the answer as ``detokenize --json`` prints it."""
-        return {
-            "domain": self.domain,
-            "token": self.token,
-            "decision": self.decision,
-            "value": self.value,
-            "shown": None if self.shown is None else self.shown.value,
-            "rule": self.rule.value,
-            "says": self.says,
-            "options": [{"option": option.option, "says": option.says} for option in self.options],
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnsweredColumn:
-    """The answers for a column of tokens.
-
-    Attributes:
-        values: As the role may see them; None where refused.
-        rules: That decided, for each token.
-        says: Each of these rules as one sentence.
-        standing: Whether the policy refuses the request, whatever token and customer.
-    """
-
-    values: Sequence[str | None]
-    rules: Sequence[Rule]
-    says: Mapping[Rule, str]
-    standing: bool
-
-    def __repr__(self) -> str:
-        return f"<AnsweredColumn: {len(self.rules)} tokens; values hidden>"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A token that is asked for.
-
-    Attributes:
-        domain: Its token domain; where ``known`` is False, the name of an info type that the policy does not tokenize.
-        token: In any spelling that the format accepts.
-        key_version: Only a value of this key version; None: of any.
-        known: Whether the policy tells which domain is meant. If not, nothing is looked up.
-    """
-
-    domain: str
-    token: str
-    key_version: int | None = None
-    known: bool = True
-
-    def __repr__(self) -> str:
-        return f"<Asked: of '{self.domain}'; token hidden>"
 
 
 class Desk:
@@ -299,8 +207,8 @@ class Desk:
             canonical_tokens=self._canonical_tokens,
         )
         judged = [judge.judge(lot) for lot in lots]
-        records = [self._records(lot, found, now) for lot, found in zip(lots, judged, strict=True)]
-        position = self._access_log.append(records[0] if len(lots) == 1 else _in_order(records, judged, places))
+        accesses = [self._accesses(lot, found, now) for lot, found in zip(lots, judged, strict=True)]
+        position = self._access_log.append_runs(runs_in_order(accesses, places))
         if position:
             self._logged(position)
         return judge, judged
@@ -310,24 +218,9 @@ class Desk:
             self._snapshot = self._ledger.snapshot()
         return self._snapshot
 
-    def _records(self, lot: Lot, judged: Judged, now: int) -> list[AccessRecord]:
-        """Returns what the log gets of each token: a record for each customer whose value is shown, else one."""
-        request, see = lot.request, None if judged.domain is None else judged.domain.see[lot.request.role].value
+    def _accesses(self, lot: Lot, judged: Judged, now: int) -> Accesses:
         typed = [token or text for token, text in zip(judged.spelled, lot.tokens, strict=True)]
-        references = self._reference_tokens(request.domain, typed)
-        named = [None] * len(typed) if lot.subjects is None else [subject or None for subject in lot.subjects]
-        who = (now, request.actor, request.role, request.purpose, request.domain)
-        said = {
-            rule: ("allowed", rule.value, see) if rule is Rule.PERMITTED else ("refused", rule.value, None)
-            for rule in set(judged.rules)
-        }
-        # In the order of the attributes, which is a good part of the time that a large column takes.
-        make = AccessRecord._make
-        return [
-            make((*who, reference, owner, *said[rule]))
-            for rule, reference, owners, subject in zip(judged.rules, references, judged.owners, named, strict=True)
-            for owner in owners or (subject,)
-        ]
+        return accesses_of(lot, judged, self._reference_tokens(lot.request.domain, typed), at=now)
 
     def _shown(self, lot: Lot, judged: Judged) -> Sequence[str | None]:
         """Returns the values as the role may see them."""
@@ -372,32 +265,3 @@ class Desk:
             last_digits=digits,
         )
         return says_for(rule, lot.request, self._policy), options
-
-
-def _in_order(
-    records: Sequence[Sequence[AccessRecord]], judged: Sequence[Judged], places: Sequence[int]
-) -> list[AccessRecord]:
-    """Returns the records of several lots in the order of the places of their tokens."""
-    of_token: list[list[AccessRecord]] = []
-    for lot, found in zip(records, judged, strict=True):
-        rest = iter(lot)
-        of_token += [list(islice(rest, max(1, len(owners)))) for owners in found.owners]
-    in_order = dict(zip(places, of_token, strict=True))
-    return [record for place in range(len(of_token)) for record in in_order[place]]
-
-
-def distribution_rules(policy: Policy) -> dict[str, tuple[tuple[str, Basis], ...]]:
-    """Returns, for each token domain, the purposes that let the vault hold its values, with their bases."""
-    return {
-        name: tuple((purpose, policy.basis(purpose)) for purpose in domain.distribute)
-        for name, domain in policy.token_domains.items()
-    }
-
-
-def oldest_kept(policy: Policy, now: int) -> dict[str, int]:
-    """Returns, for each token domain with a ``retain``, the earliest event time of values that the vault may keep."""
-    return {
-        name: now - domain.retain // timedelta(microseconds=1)
-        for name, domain in policy.token_domains.items()
-        if domain.retain is not None
-    }

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import compress
+from typing import Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from ...schemas.info_types import TokenizeRule
 from ...schemas.policy import Policy, TokenDomain
-from ...schemas.vault_entry import VaultEntry
 from ..stores.consent_snapshot import ConsentSnapshot
+from ..stores.entry_columns import EntryColumns
 from ..stores.vault import Vault
 from .explain import Actors, Request, Rule, depends_on_ledger, standing_refusal
 
@@ -25,10 +26,8 @@ __all__ = ["NOBODY", "ConsentNow", "Judged", "Lot", "TokenJudge"]
 NOBODY = b""
 """Reference of a customer whose id is blank: permits nothing."""
 
-_K = TypeVar("_K", str | None, tuple[str | None, bytes])
+_K = TypeVar("_K")
 """A token, None where the text is none; with the reference of the customer where one is named for it."""
-_Verdict = tuple[Rule, str | None, tuple[bytes, ...]]
-"""The rule that decided, the value, and whose it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,24 +53,63 @@ class Lot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """What became of a lot; all have an item for each of its ``n`` tokens.
+    """What became of a lot; all sequences have an item for each of its ``n`` tokens.
 
     Attributes:
         rules: That decided.
         values: In full; None where refused.
-        owners: References of the customers whose value is given out; empty where refused.
+        owners: Reference of the customer whose value is given out; None where refused.
+        further: References of the others, by the place of the token, where a value is that of several customers.
         spelled: The canonical token, None where the text is none, or the policy does not know the domain.
         domain: As the policy has it; None where a rule refused that asks neither token nor customer.
     """
 
     rules: Sequence[Rule]
     values: Sequence[str | None]
-    owners: Sequence[tuple[bytes, ...]]
+    owners: Sequence[bytes | None]
+    further: Mapping[int, Sequence[bytes]]
     spelled: Sequence[str | None]
     domain: TokenDomain | None
 
     def __repr__(self) -> str:
         return f"<Judged: {len(self.rules)} tokens; tokens and values hidden>"
+
+
+class _Verdicts(Generic[_K]):
+    """What becomes of each of some keys.
+
+    Args:
+        rules: That decide, as long as there are no entries to be shown.
+    """
+
+    def __init__(self, rules: dict[_K, Rule]) -> None:
+        self.rules = rules
+        self.values: dict[_K, str | None] = {}
+        self.owners: dict[_K, bytes] = {}
+        self.further: dict[_K, Sequence[bytes]] = {}
+
+    def permit(self, keys: Sequence[_K], values: Sequence[str | None], owners: Sequence[bytes]) -> None:
+        """Gives values out; refuses those that could not be opened."""
+        self.rules.update(dict.fromkeys(keys, Rule.PERMITTED))
+        self.values.update(zip(keys, values, strict=True))
+        self.owners.update(zip(keys, owners, strict=True))
+        if None in values:
+            for key in [key for key, value in zip(keys, values, strict=True) if value is None]:
+                self.rules[key] = Rule.INTEGRITY
+                del self.owners[key]
+                self.further.pop(key, None)
+
+    def told(self, keys: Sequence[_K], spelled: Sequence[str | None], domain: TokenDomain) -> Judged:
+        """Returns what became of tokens, each of which has its key."""
+        further = self.further
+        return Judged(
+            rules=list(map(self.rules.__getitem__, keys)),
+            values=list(map(self.values.get, keys)),
+            owners=list(map(self.owners.get, keys)),
+            further={place: further[key] for place, key in enumerate(keys) if key in further} if further else {},
+            spelled=spelled,
+            domain=domain,
+        )
 
 
 class ConsentNow:
@@ -88,16 +126,22 @@ class ConsentNow:
         self._snapshot = snapshot
         self._now = now
 
+    def permits_each(self, purpose: str, references: Sequence[bytes]) -> list[bool]:
+        """Returns whether each of ``references`` permits ``purpose`` now; ``NOBODY`` does not."""
+        if not references:
+            return []
+        located = self._snapshot.locate(pa.array([reference or None for reference in references], pa.binary(16)))
+        at = np.full(len(references), self._now, dtype=np.int64)
+        known = np.ones(len(references), dtype=bool)
+        permits: list[bool] = self._snapshot.permits(
+            purpose, self._policy.basis(purpose), located, at, known
+        ).tolist()  # fmt: skip
+        return permits
+
     def permitting(self, purpose: str, references: Iterable[bytes]) -> set[bytes]:
         """Returns those of ``references`` that permit ``purpose`` now."""
-        asked = sorted({reference for reference in references if reference})
-        if not asked:
-            return set()
-        located = self._snapshot.locate(pa.array(asked, pa.binary(16)))
-        at = np.full(len(asked), self._now, dtype=np.int64)
-        known = np.ones(len(asked), dtype=bool)
-        permits = self._snapshot.permits(purpose, self._policy.basis(purpose), located, at, known)
-        return {reference for reference, permitted in zip(asked, permits.tolist(), strict=True) if permitted}
+        asked = list(dict.fromkeys(references))
+        return set(compress(asked, self.permits_each(purpose, asked)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,88 +174,78 @@ class TokenJudge:
         if refusal is not None or domain is None:
             return _refused(lot, refusal or Rule.UNKNOWN_DOMAIN, spelled)
         if lot.subjects is None:
-            told = self._of_tokens(lot, domain, spelled)
-            rows = [told[token] for token in spelled]
-        else:
-            named = list(zip(spelled, lot.subjects, strict=True))
-            told_to = self._of_customers(lot, domain, named)
-            rows = [told_to[key] for key in named]
-        return Judged(
-            rules=[rule for rule, _, _ in rows],
-            values=[value for _, value, _ in rows],
-            owners=[owners for _, _, owners in rows],
-            spelled=spelled,
-            domain=domain,
-        )
+            return self._of_tokens(lot, domain, spelled).told(spelled, spelled, domain)
+        named = list(zip(spelled, lot.subjects, strict=True))
+        return self._of_customers(lot, domain, named).told(named, spelled, domain)
 
-    def _of_tokens(self, lot: Lot, domain: TokenDomain, spelled: Sequence[str | None]) -> dict[str | None, _Verdict]:
+    def _of_tokens(self, lot: Lot, domain: TokenDomain, spelled: Sequence[str | None]) -> _Verdicts[str | None]:
         """Returns what becomes of each token where no customer is named, so that all whose value it is must permit."""
         absent = Rule.NOT_PERMITTED_OR_ABSENT if self._refusable(lot) else Rule.NO_ENTRY
-        asked = {token for token in spelled if token is not None}
-        told: dict[str | None, _Verdict] = dict.fromkeys(asked, (absent, None, ()))
-        told[None] = (Rule.NOT_A_TOKEN, None, ())
-        found = self.vault.find_many(domain.name, list(asked), lot.key_version)
-        held = [entry.subject_ref for entries in found.values() for entry in entries]
-        permitting = self.consent.permitting(lot.request.purpose, held)
-        usable: dict[str | None, list[VaultEntry]] = {}
-        for token, entries in found.items():
-            if len(entries) == 1:
-                if entries[0].subject_ref in permitting:
-                    usable[token] = entries
-            elif permitting.issuperset([entry.subject_ref for entry in entries]):
-                usable[token] = entries
-        told.update(self._opened(usable))
-        return told
+        rules: dict[str | None, Rule] = dict.fromkeys(spelled, absent)
+        asked = [token for token in rules if token is not None]
+        rules[None] = Rule.NOT_A_TOKEN
+        found = self.vault.find_many(domain.name, asked, lot.key_version)
+        permitted = self.consent.permits_each(lot.request.purpose, found.subject_refs)
+        return self._settled(_Verdicts(rules), found, found.tokens, permitted)
 
     def _of_customers(
         self, lot: Lot, domain: TokenDomain, keys: Sequence[tuple[str | None, bytes]]
-    ) -> dict[tuple[str | None, bytes], _Verdict]:
+    ) -> _Verdicts[tuple[str | None, bytes]]:
         """Returns what becomes of each token for the customer named for it, who alone decides."""
         # Where customers cannot refuse, "does not permit" could only mean an erased one; that is told as absent.
         closed = Rule.SUBJECT_DOES_NOT_PERMIT if self._refusable(lot) else Rule.NO_ENTRY
-        permitting = self.consent.permitting(lot.request.purpose, {subject for _, subject in keys})
-        told: dict[tuple[str | None, bytes], _Verdict] = {}
-        asked: list[tuple[str, bytes]] = []
-        for token, subject in set(keys):
-            if subject not in permitting:
-                told[token, subject] = (closed, None, ())
-            elif token is None:
-                told[token, subject] = (Rule.NOT_A_TOKEN, None, ())
+        permitting = self.consent.permitting(lot.request.purpose, [subject for _, subject in keys])
+        rules: dict[tuple[str | None, bytes], Rule] = {}
+        for token, subject in dict.fromkeys(keys):
+            absent = Rule.NOT_A_TOKEN if token is None else Rule.NO_ENTRY
+            rules[token, subject] = absent if subject in permitting else closed
+        asked = {token: None for token, subject in rules if token is not None and subject in permitting}
+        found = self.vault.find_many(domain.name, list(asked), lot.key_version)
+        entry_keys = list(zip(found.tokens, found.subject_refs, strict=True))
+        wanted = [key in rules and key[1] in permitting for key in entry_keys]
+        return self._settled(_Verdicts(rules), found, entry_keys, wanted)
+
+    def _settled(
+        self, verdicts: _Verdicts[_K], found: EntryColumns, keys: Sequence[_K], may_be_shown: Sequence[bool]
+    ) -> _Verdicts[_K]:
+        """Returns verdicts with what becomes of keys that have entries, all of which may be shown.
+
+        Args:
+            verdicts: So far.
+            found: Entries.
+            keys: Of each entry.
+            may_be_shown: Whether each may be.
+        """
+        rows = {key: row for row, key in enumerate(keys)}
+        several = _places_of(keys) if len(rows) < len(keys) else {}
+        for key, places in several.items():
+            rows[key] = min(places, key=found.subject_refs.__getitem__)
+            if not all(may_be_shown[place] for place in places):
+                del rows[key]
+            elif len({found.key_versions[place] for place in places}) > 1:
+                verdicts.rules[key] = Rule.AMBIGUOUS_VERSION
+                del rows[key]
             else:
-                told[token, subject] = (Rule.NO_ENTRY, None, ())
-                asked.append((token, subject))
-        found = self.vault.find_many(domain.name, list({token for token, _ in asked}), lot.key_version)
-        usable: dict[tuple[str | None, bytes], list[VaultEntry]] = {}
-        for token, subject in asked:
-            if mine := [entry for entry in found.get(token, ()) if entry.subject_ref == subject]:
-                usable[token, subject] = mine
-        told.update(self._opened(usable))
-        return told
+                owners = sorted({found.subject_refs[place] for place in places})
+                verdicts.further[key] = owners[1:]
+        shown = {key: row for key, row in rows.items() if may_be_shown[row]}
+        entries = found.take(list(shown.values()))
+        verdicts.permit(list(shown), self.vault.open_values(entries), entries.subject_refs)
+        return verdicts
 
     def _refusable(self, lot: Lot) -> bool:
         return depends_on_ledger(self.policy.basis(lot.request.purpose))
 
-    def _opened(self, usable: Mapping[_K, Sequence[VaultEntry]]) -> dict[_K, _Verdict]:
-        """Returns what becomes of those with entries that may be shown."""
-        told: dict[_K, _Verdict] = {}
-        single: dict[_K, Sequence[VaultEntry]] = {}
-        for key, entries in usable.items():
-            if len(entries) > 1 and len({entry.key_version for entry in entries}) > 1:
-                told[key] = (Rule.AMBIGUOUS_VERSION, None, ())
-            else:
-                single[key] = entries
-        values = self.vault.open_values([entries[0] for entries in single.values()])
-        for (key, entries), value in zip(single.items(), values, strict=True):
-            told[key] = (Rule.INTEGRITY, None, ()) if value is None else (Rule.PERMITTED, value, _owners(entries))
-        return told
-
 
 def _refused(lot: Lot, rule: Rule, spelled: Sequence[str | None]) -> Judged:
     count = len(lot.tokens)
-    return Judged(rules=[rule] * count, values=[None] * count, owners=[()] * count, spelled=spelled, domain=None)
+    nothing = [None] * count
+    return Judged(rules=[rule] * count, values=nothing, owners=nothing, further={}, spelled=spelled, domain=None)
 
 
-def _owners(entries: Sequence[VaultEntry]) -> tuple[bytes, ...]:
-    if len(entries) == 1:
-        return (entries[0].subject_ref,)
-    return tuple(sorted({entry.subject_ref for entry in entries}))
+def _places_of(keys: Sequence[_K]) -> dict[_K, list[int]]:
+    """Returns the places of each key that has several."""
+    found: dict[_K, list[int]] = {}
+    for place, key in enumerate(keys):
+        found.setdefault(key, []).append(place)
+    return {key: places for key, places in found.items() if len(places) > 1}

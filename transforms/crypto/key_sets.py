@@ -171,23 +171,26 @@ class VaultKeys(Secret):
         Raises:
             IntegrityError: As ``unwrap``.
         """
-        rows: dict[int, list[int]] = {}
-        for row, blob in enumerate(blobs):
-            rows.setdefault(wrapping_version(blob), []).append(row)
+        headers = [blob[:VERSION_BYTES] for blob in blobs]
+        if len(kinds := dict.fromkeys(headers)) == 1:
+            return self._opened(headers[0], blobs, associated_data)
         found = [b""] * len(blobs)
-        for version, chosen in rows.items():
-            key = self._secrets.get(version)
-            if key is None:
-                raise IntegrityError(
-                    f"sealed under vault key version {version}, which this keyring cannot use; "
-                    "restore the keyring that knows it, or the stored bytes"
-                )
-            header = _header(version)
-            sealed = [blobs[row][VERSION_BYTES:] for row in chosen]
-            opened = open_many(key, sealed, [header + associated_data[row] for row in chosen])
+        for header in kinds:
+            chosen = [row for row, each in enumerate(headers) if each == header]
+            opened = self._opened(header, [blobs[row] for row in chosen], [associated_data[row] for row in chosen])
             for row, plaintext in zip(chosen, opened, strict=True):
                 found[row] = plaintext
         return found
+
+    def _opened(self, header: bytes, blobs: Sequence[bytes], associated_data: Sequence[bytes]) -> list[bytes]:
+        """Returns the plaintexts of blobs that begin with the same header."""
+        key = self._secrets.get(version := wrapping_version(header))
+        if key is None:
+            raise IntegrityError(
+                f"sealed under vault key version {version}, which this keyring cannot use; "
+                "restore the keyring that knows it, or the stored bytes"
+            )
+        return open_many(key, [blob[VERSION_BYTES:] for blob in blobs], [header + data for data in associated_data])
 
 
 def wrapping_version(blob: bytes) -> int:

@@ -6,75 +6,17 @@ references, values never.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from ...schemas.errors import AccessLogError, StoreError
-from ..crypto.envelope import associated_data, bytes_field, number_field
-from .hash_chain import ChainRow, Verified, links, recomputed
+from .access_records import AccessRecord, AccessRun, LinkedAccesses, LoggedAccess, linked_runs, runs_of
+from .hash_chain import Verified, recomputed
 from .open_tables import open_access_log_table
 
-__all__ = ["AccessLog", "AccessLogTable", "AccessRecord", "LoggedAccess", "open_access_log"]
+__all__ = ["AccessLog", "AccessLogTable", "AccessRecord", "AppendLink", "LoggedAccess", "open_access_log"]
 
 STORE = "access_log"
-NOBODY, SOMEBODY = associated_data(0), associated_data(1)
-"""Before a value that may be missing, so that nothing looks like no other value."""
-
-
-class AccessRecord(NamedTuple):
-    """One answer for one token and one customer.
-
-    Attributes:
-        at: Microseconds UTC.
-        actor: Who asked.
-        role: In which role.
-        purpose: For which purpose.
-        domain: Token domain.
-        token_ref: 16 bytes, keyed reference of domain and token.
-        subject_ref: 16 bytes, reference of the customer; None where none is known.
-        decision: ``allowed`` or ``refused``.
-        rule: Code of the rule that decided.
-        shown: ``full``, ``masked`` or None.
-    """
-
-    at: int
-    actor: str
-    role: str
-    purpose: str
-    domain: str
-    token_ref: bytes
-    subject_ref: bytes | None
-    decision: str
-    rule: str
-    shown: str | None
-
-    @property
-    def body(self) -> bytes:
-        """The record as it is chained, apart from its position: ``associated_data`` of its attributes in order."""
-        # Most records of an append differ in their references alone, so what is around these is encoded once.
-        return (
-            _asked(self.at, self.actor, self.role, self.purpose, self.domain)
-            + bytes_field(self.token_ref)
-            + (NOBODY if self.subject_ref is None else SOMEBODY + bytes_field(self.subject_ref))
-            + _answered(self.decision, self.rule, self.shown)
-        )
-
-
-class LoggedAccess(NamedTuple):
-    """A record in its place, with its link."""
-
-    position: int
-    record: AccessRecord
-    chain: bytes
-
-    def as_row(self) -> ChainRow:
-        """Returns position, the entry as it is chained, and link; None for an entry that cannot have been chained."""
-        try:
-            return self.position, _chained(self.position, self.record), self.chain
-        except (TypeError, AttributeError, ValueError, OverflowError, struct.error):
-            return self.position, None, self.chain
 
 
 class AccessLogTable(Protocol):
@@ -108,7 +50,7 @@ class AccessLogTable(Protocol):
 class AppendLink(Protocol):
     """Makes the entries that follow on a position and its link."""
 
-    def __call__(self, position: int, head: bytes) -> list[LoggedAccess]:
+    def __call__(self, position: int, head: bytes) -> LinkedAccesses:
         """Returns the entries."""
         ...
 
@@ -128,6 +70,10 @@ class AccessLog:
         self._table.close()
 
     def append(self, records: Sequence[AccessRecord]) -> int:
+        """Adds records as ``append_runs`` does."""
+        return self.append_runs(runs_of(records))
+
+    def append_runs(self, runs: Sequence[AccessRun]) -> int:
         """Adds records, all or none; they are on the disk when this returns.
 
         Returns:
@@ -136,18 +82,14 @@ class AccessLog:
         Raises:
             AccessLogError: The log cannot be written; nothing may be shown.
         """
-        end = 0
+        runs, end = [run for run in runs if len(run)], 0
 
-        def linked(position: int, head: bytes) -> list[LoggedAccess]:
+        def linked(position: int, head: bytes) -> LinkedAccesses:
             nonlocal end
-            end = position + len(records)
-            found = links(head, (_chained(place, record) for place, record in enumerate(records, position + 1)))
-            return [
-                LoggedAccess(place, record, link)
-                for place, (record, link) in enumerate(zip(records, found, strict=True), position + 1)
-            ]
+            end = position + sum(map(len, runs))
+            return linked_runs(runs, position, head)
 
-        if not records:
+        if not runs:
             return 0
         try:
             self._table.append(linked)
@@ -185,18 +127,3 @@ def open_access_log(uri: str, *, create: bool = False) -> AccessLog:
         ConfigError: The URI names no store.
     """
     return AccessLog(open_access_log_table(uri, create=create))
-
-
-def _chained(position: int, record: AccessRecord) -> bytes:
-    return number_field(position) + record.body
-
-
-# Both tell True from 1 and 1.0, which are equal as keys: who reads a changed store must not be given another's bytes.
-@lru_cache(maxsize=256, typed=True)
-def _asked(at: int, actor: str, role: str, purpose: str, domain: str) -> bytes:
-    return associated_data(at, actor, role, purpose, domain)
-
-
-@lru_cache(maxsize=256, typed=True)
-def _answered(decision: str, rule: str, shown: str | None) -> bytes:
-    return associated_data(decision, rule) + (NOBODY if shown is None else SOMEBODY + associated_data(shown))

@@ -15,7 +15,8 @@ from typing import Any
 
 from ...schemas.errors import IntegrityError, StoreError
 from ..crypto.envelope import associated_data
-from .access_log import AccessLog, AccessLogTable, AppendLink, LoggedAccess
+from .access_log import AccessLog, AccessLogTable, AppendLink
+from .access_records import LinkedAccesses, LoggedAccess
 from .consent_entry import EVENT_ID_AT, SUBJECT_AT
 from .consent_ledger import LedgerTable, StoredEntry
 from .data_keys import DataKeyTable
@@ -159,11 +160,11 @@ def _copy_access_log(source: AccessLogTable, target: AccessLogTable) -> Copied:
 
 
 def _as_they_are(entries: list[LoggedAccess]) -> AppendLink:
-    def following(position: int, head: bytes) -> list[LoggedAccess]:
+    def following(position: int, head: bytes) -> LinkedAccesses:
         _, body, chain = entries[0].as_row()
         if entries[0].position != position + 1 or body is None or links(head, [body]) != [chain]:
             raise broken_chain("access_log", position + 1)
-        return entries
+        return LinkedAccesses.of(entries)
 
     return following
 

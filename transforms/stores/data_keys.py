@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ...schemas.errors import IntegrityError
-from ..crypto.envelope import KEY_BYTES, Random, associated_data, bytes_field
+from ..crypto.envelope import KEY_BYTES, Random, associated_data, bytes_field, bytes_fields
 from ..crypto.key_sets import VaultKeys, wrapping_version
 from .open_tables import open_data_key_table
 
@@ -286,7 +286,8 @@ class DataKeys:
 
     def _unwrapped(self, stored: Mapping[bytes, bytes | None]) -> dict[bytes, bytes]:
         wrapped = {reference: each for reference, each in stored.items() if each is not None}
-        keys = self._keys.unwrap_many(list(wrapped.values()), [self._bound(reference) for reference in wrapped])
+        bound = [self._bound_to + field for field in bytes_fields(list(wrapped))]
+        keys = self._keys.unwrap_many(list(wrapped.values()), bound)
         return dict(zip(wrapped, keys, strict=True))
 
     def _bound(self, reference: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from .sqlite_database import SqliteDatabase, in_portions
@@ -39,7 +40,7 @@ class SqliteDataKeyTable:
         """Returns the wrapped keys of those subjects that have a row; None: destroyed."""
         with self._database.reading() as connection:
             asked = "SELECT subject, wrapped FROM subject_keys WHERE subject IN ({})"
-            return dict(in_portions(connection, asked, references))
+            return dict(chain.from_iterable(in_portions(connection, asked, references)))
 
     def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> int:
         """Adds keys of subjects that have no row, and returns how many; others stay as they are."""

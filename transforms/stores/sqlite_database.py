@@ -19,10 +19,9 @@ from typing import Any
 from ...schemas.errors import ConfigError, IntegrityError, PrivacyError, StoreDamagedError, StoreError
 from ...schemas.store_uri import SQLITE, told_store
 
-__all__ = ["SqliteDatabase", "in_portions", "sqlite_path"]
+__all__ = ["SqliteDatabase", "in_portions", "schema_version", "sqlite_path"]
 
 PATIENCE_SECONDS = 30.0
-VERSION = 1
 PORTION = 500
 CACHE_KIB = 32 * 1024
 APPLICATION_IDS = {
@@ -35,6 +34,8 @@ APPLICATION_IDS = {
     "outputs": 0x436F4F31,
     "erasures": 0x436F4531,
 }
+VERSIONS = {"access_log": 2}
+"""The version of each schema that this program works with, where it is not the first; a script leads to each."""
 
 
 def sqlite_path(uri: str, *, store: str) -> Path:
@@ -47,6 +48,11 @@ def sqlite_path(uri: str, *, store: str) -> Path:
     if scheme != SQLITE or not rest:
         raise ConfigError(f"{store}: unknown kind of store; write sqlite:FILE or postgresql://…")
     return Path(rest)
+
+
+def schema_version(store: str) -> int:
+    """Returns the version of a store's schema that this program works with."""
+    return VERSIONS.get(store, 1)
 
 
 class SqliteDatabase:
@@ -158,17 +164,21 @@ class SqliteDatabase:
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         self._connection.execute("PRAGMA temp_store = MEMORY")  # keys of look-ups never touch a disk
+        known = schema_version(self._store)
         with self.writing() if create else self.reading() as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            version = _pragma(connection, "user_version")
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if version == tables == 0 and create:
-                self._make_tables(connection)
-                version = VERSION
-            (application,) = connection.execute("PRAGMA application_id").fetchone()
+                connection.execute(f"PRAGMA application_id = {APPLICATION_IDS[self._store]}")
+                version = self._brought_up(connection, version, known)
+            application = _pragma(connection, "application_id")
         if application != APPLICATION_IDS[self._store]:
             raise StoreError(f"{self._path}: is no {told_store(self._store)} of Consentry; name the right file")
-        if version != VERSION:
-            raise StoreError(f"{self._path}: has schema version {version}, this program knows {VERSION}; update it")
+        if 0 < version < known:
+            with self.writing() as connection:  # anew: another program may have come first
+                version = self._brought_up(connection, _pragma(connection, "user_version"), known)
+        if version != known:
+            raise StoreError(f"{self._path}: has schema version {version}, this program knows {known}; update it")
         self._log_ahead()
 
     def _log_ahead(self) -> None:
@@ -184,16 +194,19 @@ class SqliteDatabase:
                     raise
                 time.sleep(0.01)
 
-    def _make_tables(self, connection: sqlite3.Connection) -> None:
-        script = resources.files(__package__).joinpath("migrations", f"sqlite_{self._store}_{VERSION}.sql")
-        statement = ""
-        for line in script.read_text(encoding="utf-8").splitlines():
-            statement += line + "\n"
-            if sqlite3.complete_statement(statement):
-                connection.execute(statement)
-                statement = ""
-        connection.execute(f"PRAGMA application_id = {APPLICATION_IDS[self._store]}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+    def _brought_up(self, connection: sqlite3.Connection, version: int, known: int) -> int:
+        """Runs the scripts that lead from one version to another, and returns the version that then is."""
+        for number in range(version + 1, known + 1):
+            name = f"sqlite_{self._store}_{number}.sql"
+            script = resources.files(__package__).joinpath("migrations", name).read_text(encoding="utf-8")
+            statement = ""
+            for line in script.splitlines():
+                statement += line + "\n"
+                if sqlite3.complete_statement(statement):
+                    connection.execute(statement)
+                    statement = ""
+            connection.execute(f"PRAGMA user_version = {number}")
+        return max(version, known)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -206,10 +219,8 @@ class SqliteDatabase:
         raise failure from None
 
 
-def in_portions(
-    connection: sqlite3.Connection, query: str, values: Sequence[Any], *before: Any
-) -> Iterator[tuple[Any, ...]]:
-    """Yields the rows of a query for many values, some hundred values at a time.
+def in_portions(connection: sqlite3.Connection, query: str, values: Sequence[Any], *before: Any) -> Iterator[list[Any]]:
+    """Yields the rows of a query for many values, a portion for each some hundred values.
 
     Args:
         connection: In a transaction.
@@ -220,7 +231,12 @@ def in_portions(
     for start in range(0, len(values), PORTION):
         portion = values[start : start + PORTION]
         asked = query.format(", ".join("?" * len(portion)))
-        yield from connection.execute(asked, (*before, *portion)).fetchall()
+        yield connection.execute(asked, (*before, *portion)).fetchall()
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    (value,) = connection.execute(f"PRAGMA {name}").fetchone()
+    return int(value)
 
 
 def _locked(path: Path, store: str) -> StoreError:

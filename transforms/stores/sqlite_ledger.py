@@ -77,7 +77,7 @@ class SqliteLedgerTable:
         """Returns those of the ids that are there."""
         with self._database.reading() as connection:
             rows = in_portions(connection, "SELECT event_id FROM entries WHERE event_id IN ({})", event_ids)
-            return {event_id for (event_id,) in rows}
+            return {event_id for portion in rows for (event_id,) in portion}
 
     def insert(self, entries: Sequence[StoredEntry]) -> None:
         """Adds entries."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...schemas.vault_entry import EntryKey, VaultEntry
 from .distinct_candidates import StoredEntries
+from .entry_columns import EntryColumns
 from .sqlite_database import SqliteDatabase, in_portions
 from .vault import Applied, SealedEntry
 
@@ -120,10 +121,10 @@ class SqliteVaultTable:
             asked = "DELETE FROM entries WHERE domain = ? AND key_version = ?"
             return connection.execute(asked, (domain, key_version)).rowcount
 
-    def find_many(self, domain: str, tokens: Sequence[str]) -> list[VaultEntry]:
+    def find_many(self, domain: str, tokens: Sequence[str]) -> EntryColumns:
         """Returns the entries of some tokens of a domain, of all versions and subjects, in any order."""
         with self._database.reading() as connection:
-            return list(map(VaultEntry._make, in_portions(connection, FOUND, tokens, domain)))
+            return EntryColumns.joined(in_portions(connection, FOUND, tokens, domain))
 
     def event_times(self, keys: Sequence[EntryKey]) -> list[int | None]:
         """Returns for each key the event time of its entry, None where there is none."""

@@ -261,7 +261,7 @@ def test_every_answer_is_logged_with_who_and_why(office: Any, desk: Desk) -> Non
 
 def test_nothing_is_shown_when_the_log_cannot_be_written(office: Any, policy: Policy, desk: Desk) -> None:
     class Full:
-        def append(self, records: Any) -> None:
+        def append_runs(self, runs: Any) -> None:
             raise AccessLogError("the access log cannot be written; nothing is shown")
 
     with pytest.raises(AccessLogError):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
+from importlib import resources
 from typing import Any
 
 import pytest
 from consentry.schemas.errors import AccessLogError, IntegrityError, PrivacyError, StoreError
-from consentry.transforms.stores.access_log import AccessLog
+from consentry.transforms.stores import sqlite_database
+from consentry.transforms.stores.access_log import AccessLog, open_access_log
+from consentry.transforms.stores.access_records import linked_runs, runs_of
 from consentry.transforms.stores.hash_chain import START
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,6 +55,32 @@ def test_the_head_depends_on_the_records_and_not_on_the_portions(
             one.access_log().append([record_of(number) for number in portion])
         two.access_log().append([record_of(number) for portion in portions for number in portion])
         assert one.access_log().verify() == two.access_log().verify()
+
+
+KINDS = [("allowed", "permitted", "full"), ("refused", "no_entry", None), ("allowed", "permitted", "masked")]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 3), st.integers(1, 5)), max_size=4))
+def test_runs_are_logged_as_their_records_would_be_one_by_one(
+    new_place: NewPlace, shapes: list[tuple[int, int, int]]
+) -> None:
+    runs = [
+        [
+            record_of(7, token_ref=bytes([at]) * 16, subject_ref=bytes([at, number]) * 8 if number % known else None)
+            ._replace(**dict(zip(("decision", "rule", "shown"), KINDS[number % kinds], strict=True)))
+            for number in range(size)
+        ]
+        for at, (size, kinds, known) in enumerate(shapes)
+    ]  # fmt: skip
+    records = [record for run in runs for record in run]
+    with new_place() as one, new_place() as two:
+        log = one.access_log()
+        assert log.append_runs([columns for run in runs for columns in runs_of(run)]) == len(records)
+        for record in records:
+            two.access_log().append([record])
+        assert list(log.records()) == list(two.access_log().records()) == records
+        assert log.verify() == two.access_log().verify()
 
 
 def logged(place: Place, count: int = 5) -> AccessLog:
@@ -138,6 +169,28 @@ def test_entries_cannot_be_changed_or_deleted_by_programs(place: Place) -> None:
     assert log.verify().entries == 5
 
 
+def test_a_log_of_the_first_version_is_brought_up_to_date_and_stays_whole(file_place: Place) -> None:
+    script = resources.files(sqlite_database.__package__).joinpath("migrations", "sqlite_access_log_1.sql")
+    with closing(sqlite3.connect(file_place.file("access_log"))) as old:
+        old.executescript(script.read_text())
+        old.execute(f"PRAGMA application_id = {sqlite_database.APPLICATION_IDS['access_log']}")
+        old.execute("PRAGMA user_version = 1")
+        records = [record_of(number) for number in range(40)]
+        old.executemany(
+            f"INSERT INTO entries VALUES ({', '.join('?' * 12)})",
+            [(entry.position, *entry.record, entry.chain) for entry in linked_runs(runs_of(records), 0, START)],
+        )
+        old.commit()
+    logs = [open_access_log(file_place.uri("access_log"), create=create) for create in (False, True, False)]
+    assert [log.append([record_of(40 + number)]) for number, log in enumerate(logs)] == [41, 42, 43]
+    assert list(logs[0].records())[:40] == records and logs[1].verify().entries == 43
+    made = file_place.rows("access_log", "SELECT type, name FROM sqlite_master ORDER BY name")
+    assert made == [("table", "entries"), ("trigger", "entries_remain"), ("trigger", "entries_stay")]
+    assert file_place.rows("access_log", "PRAGMA user_version") == [(2,)]
+    for log in logs:
+        log.close()
+
+
 # A log that cannot be written
 
 
@@ -191,6 +244,24 @@ def test_a_record_the_log_cannot_keep_takes_its_whole_append_with_it(place: Plac
         with pytest.raises(AccessLogError, match="the access log failed"):
             log.append([record_of(7), record_of(8, **changes), record_of(9)])
         assert log.verify().entries == 5
+
+
+def test_a_record_the_log_cannot_keep_takes_the_run_around_it_with_it(place: Place) -> None:
+    log = logged(place)
+    for changes in ({"token_ref": b"short"}, {"subject_ref": bytes(17)}, {"decision": "perhaps"}):
+        records = [record_of(8) for _ in range(40)]
+        records[20] = record_of(8, **changes)
+        with pytest.raises(AccessLogError, match="the access_log failed"):
+            log.append(records)
+        assert log.verify().entries == 5
+
+
+def test_references_that_are_too_long_and_too_short_do_not_make_up_for_each_other(place: Place) -> None:
+    log = logged(place)
+    records = [record_of(8, token_ref=bytes(15 + 2 * (number % 2))) for number in range(40)]
+    with pytest.raises(AccessLogError, match="the access_log failed"):
+        log.append(records)
+    assert log.verify().entries == 5
 
 
 def test_an_actor_that_is_no_text_is_refused_in_plain_words(place: Place) -> None:

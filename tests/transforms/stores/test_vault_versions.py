@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from consentry.schemas.errors import ConfigError, IntegrityError
-from consentry.transforms.stores import vault as vault_module
+from consentry.transforms.stores import vault_versions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.consent_oracle import Said
@@ -78,7 +78,7 @@ def test_copies_hold_the_same_values_for_the_same_people_under_the_new_tokens(of
 
 
 def test_copying_again_adds_what_is_missing_and_only_that(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vault_module, "PORTION", 3)
+    monkeypatch.setattr(vault_versions, "PORTION", 3)
     office.write(*[row(number) for number in range(10)])
     assert office.copy() == 10
     office.write(row(3, at=50), row(11))
@@ -145,7 +145,7 @@ def test_portions_of_any_size_copy_everything(
     new_place: NewPlace, numbers: list[tuple[int, str, int]], portion: int
 ) -> None:
     with new_place() as place, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vault_module, "PORTION", portion)
+        patch.setattr(vault_versions, "PORTION", portion)
         office = Office(place)
         for subject in ("ana", "bob"):
             office.hear("granted", 1, subject)
