@@ -90,12 +90,15 @@ def test_a_job_that_has_ended_is_no_trouble(end: str) -> None:
     assert first_trouble([seen(at, end, job=end) for at in range(100)]) is None
 
 
-@given(st.lists(st.floats(0.1, PATIENCE * 0.99), min_size=1, max_size=60), st.data())
-def test_nothing_is_judged_before_the_patience_is_over(pauses: list[float], data: st.DataObject) -> None:
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 9), st.sampled_from(["INITIALIZING", "RUNNING", "SCHEDULED"])), min_size=1, max_size=20
+    )
+)
+def test_nothing_is_judged_before_the_patience_is_over(steps: list[tuple[int, str]]) -> None:
     at, sightings = 0.0, [seen(0.0, "INITIALIZING")]
-    for number, pause in enumerate(pauses):
+    for number, (pause, state) in enumerate(steps):
         at += pause
-        state = data.draw(st.sampled_from(["INITIALIZING", "RUNNING", "SCHEDULED"]))
         sightings.append(seen(at, state, completed=number))
     assert first_trouble(sightings) is None
 
