@@ -33,7 +33,7 @@ from .shard import Shard, ShardLimits
 from .shard_memory import ShardMemory
 from .wire import Kind, Parcel, watermark_of
 
-__all__ = ["GraphOptions", "ProtectUnbounded"]
+__all__ = ["GraphOptions", "ProtectUnbounded", "ShardFn"]
 
 Keyed = tuple[int, bytes]
 
@@ -99,7 +99,7 @@ class ProtectUnbounded(beam.PTransform[Any, Any]):
             | "Consents" >> beam.ParDo(_ConsentsFn(shared, options)).with_output_types(Keyed)
         )
         joined = (orders, consents) | "Shards" >> beam.Flatten()
-        return joined | "Protect" >> beam.ParDo(_ShardFn(shared, options)).with_output_types(bytes)
+        return joined | "Protect" >> beam.ParDo(ShardFn(shared, options)).with_output_types(bytes)
 
 
 def _for_each(_: Any, count: int) -> Iterator[Keyed]:
@@ -179,7 +179,7 @@ class _ConsentsFn(_LaneFn):
         yield from self._moved(self._lane.advance(before), before, offsets)
 
 
-class _ShardFn(beam.DoFn):
+class ShardFn(beam.DoFn):
     """Shards, each in the engine's state; what waits there is sealed."""
 
     def __init__(self, shared: SharedStage, options: GraphOptions) -> None:
@@ -189,6 +189,7 @@ class _ShardFn(beam.DoFn):
 
     @guarded("open")
     def setup(self) -> None:
+        """Opens the stage, or joins the one of this process."""
         self._stage = self._shared.open()
         self._shards: dict[int, Shard] = {}
         options = self._options
@@ -202,6 +203,7 @@ class _ShardFn(beam.DoFn):
         head: Any = HEAD,
         waiting: Any = WAITING,
     ) -> Iterator[bytes]:
+        """Keeps a parcel waiting, or has the shard step; yields its number for each publication."""
         number, parcel = element[0], Parcel.unpacked(element[1])
         memory = ShardMemory.read(head.read())
         if parcel.kind is not Kind.WATERMARK:

@@ -51,8 +51,11 @@ FLINK_DEFAULTS = {
     "checkpointing_interval": "2000",
     "finish_bundle_before_checkpointing": None,
     "max_bundle_time_mills": "200",
+    "externalized_checkpoints_enabled": None,
+    "retain_externalized_checkpoints_on_cancellation": None,
 }
-"""Without the second one a stream that is fed by impulses stalls at its first checkpoint."""
+"""Without the second one a stream that is fed by impulses stalls at its first checkpoint; the last two let a job be
+started again from its last checkpoint when it was cancelled."""
 PRISM_DEFAULTS = {"experiments": "prism_disable_sdf_split"}
 """Prism 2.77 splits a bundle that is slow, also where a key has state, and then works on that key twice at a time."""
 ENDED = frozenset({PipelineState.DONE, PipelineState.FAILED, PipelineState.CANCELLED, PipelineState.DRAINED})
@@ -160,6 +163,7 @@ def _fresh(config: StageConfig, options: EngineOptions, started_at: int) -> Engi
         tenant=config.project.tenant,
         dataset=config.dataset,
         source=f"kafka:{parse_kafka_uri(options.source).topic}",
+        lanes=options.lanes,
         shards=options.shards,
         key_version=config.key_version,
         key_versions=key_versions_of(config).model_dump(),

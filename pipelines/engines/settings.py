@@ -19,7 +19,14 @@ from .shard_output import CLOSED
 __all__ = ["EngineSettings", "close_settings", "is_engine_output", "launching", "read_settings"]
 
 SETTINGS = "engine.json"
-OPTIONS = {"tenant": "--config", "dataset": "--dataset", "source": "--from", "shards": "--shards", "fields": "policy"}
+OPTIONS = {
+    "tenant": "--config",
+    "dataset": "--dataset",
+    "source": "--from",
+    "lanes": "--lanes",
+    "shards": "--shards",
+    "fields": "policy",
+}
 """What a stream that goes on may not bring otherwise, and what brings it."""
 
 
@@ -32,6 +39,7 @@ class EngineSettings:
         tenant: Of the project.
         dataset: Of the records.
         source: What people call where they come from.
+        lanes: That read; a partition whose lane changed would be read from where another one's state has it, too.
         shards: That decide and write.
         key_version: Of its tokens.
         key_versions: The primary versions when it began, by key set.
@@ -44,6 +52,7 @@ class EngineSettings:
     tenant: str
     dataset: str
     source: str
+    lanes: int
     shards: int
     key_version: int
     key_versions: Mapping[str, int]
