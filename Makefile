@@ -13,7 +13,7 @@ help:
 	@echo "make demo    protects examples/orders with the real command line and shows what happened"
 	@echo "make demo-stream  streams orders over a broker, kills the stream twice, shows the books"
 	@echo "make test    runs every test"
-	@echo "make soak    runs the long tests of streams: 200 kills, 100,000 histories (hours)"
+	@echo "make soak    runs the long tests: 200 kills, 100,000 histories, outages of minutes (hours)"
 	@echo "make check   lint, format, types, doctests, layering"
 	@echo "make bench   prints every figure of docs/benchmarks.md (minutes)"
 
@@ -39,7 +39,7 @@ test: env
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 soak: env
-	CONSENTRY_SOAK=1 $(BIN)/python -m pytest -n 0 tests/pipelines/streams
+	CONSENTRY_SOAK=1 $(BIN)/python -m pytest -n 0 tests/pipelines/streams tests/pipelines/test_outages.py
 	$(BIN)/python benchmarks/soak_streams.py
 
 check: env ns
