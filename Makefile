@@ -15,7 +15,7 @@ help:
 	@echo "make engines  fetches Prism, Flink and Apache Kafka for tests; says which tool is missing"
 	@echo "make test    runs every test"
 	@echo "make test-yaml  runs the tests of Beam YAML in an environment of their own, since its needs slow Beam's start"
-	@echo "make soak    runs the long tests of streams: 200 kills, 100,000 histories (hours)"
+	@echo "make soak    runs the long tests: 200 kills, 100,000 histories, outages of minutes (hours)"
 	@echo "make check   lint, format, types, doctests, layering"
 	@echo "make bench   prints every figure of docs/benchmarks.md (minutes)"
 
@@ -50,7 +50,7 @@ test-yaml:
 	build/yaml/bin/python -m pytest -n 0 tests/deploy/test_beam_yaml.py
 
 soak: env
-	CONSENTRY_SOAK=1 $(BIN)/python -m pytest -n 0 tests/pipelines/streams
+	CONSENTRY_SOAK=1 $(BIN)/python -m pytest -n 0 tests/pipelines/streams tests/pipelines/engines tests/pipelines/test_outages.py
 	$(BIN)/python benchmarks/soak_streams.py
 
 check: env ns

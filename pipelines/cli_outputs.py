@@ -39,6 +39,7 @@ def list_outputs(context: typer.Context, config: ConfigOption = None, json: Json
                     "published": output.published,
                     "key_versions": dict(output.versions),
                     "noted_at": format_instant(output.noted_at),
+                    "machine": output.machine or None,
                 }
                 for output in outputs
             ]
@@ -46,7 +47,7 @@ def list_outputs(context: typer.Context, config: ConfigOption = None, json: Json
         return
     rows = [
         (
-            output.place if output.published else f"{output.place} (at work)",
+            output.told if output.published else f"{output.told} (at work)",
             output.dataset,
             ", ".join(f"{domain} {version}" for domain, version in sorted(output.needs)),
             format_instant(output.noted_at),
@@ -70,11 +71,18 @@ def add(context: typer.Context, out: PlaceArgument, config: ConfigOption = None)
 
 
 @outputs_app.command()
-def forget(context: typer.Context, out: PlaceArgument, config: ConfigOption = None) -> None:
+def forget(
+    context: typer.Context,
+    out: PlaceArgument,
+    machine: Annotated[
+        str, typer.Option(metavar="NAME", help="The machine whose path it is, as the list tells it. Default: this one.")
+    ] = "",
+    config: ConfigOption = None,
+) -> None:
     """Remove an output from the list, once it is deleted or moved. Touches no file of it."""
     from .known_outputs import open_known_outputs, place_of
 
     with closing(open_known_outputs(open_project(context, config))) as known:
-        if not known.forget(place_of(out)):
+        if not known.forget(out if machine else place_of(out), machine=machine):
             raise ConfigError(f"{out}: is no output that the project knows of; see `consentry outputs list`")
     notice(f"{out}: forgotten; key versions that only its tokens need can be destroyed")

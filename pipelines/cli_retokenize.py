@@ -24,7 +24,7 @@ def retokenize(
             "--keep-entries/--drop-entries",
             metavar=FLAG,
             help="Whether the vault keeps the entries of old tokens, for copies of the output elsewhere. Default: "
-            "where it is on a server, which other machines may use.",
+            "where it is on a server and other machines may have outputs that are not on the list.",
         ),
     ] = None,
     config: ConfigOption = None,

@@ -87,8 +87,8 @@ def _at_work(project: Project) -> Iterator[str]:
     """Yields the runs and streams that are at work: they wrap new data keys under the version that they began with."""
     with closing(open_known_outputs(project)) as known:
         for output in known.all():
-            if not output.published or _streams(output.place):
-                yield f"a run that is at work on {output.place} ({output.dataset}) may still make data keys under it"
+            if not output.published or (not output.machine and _streams(output.place)):
+                yield f"a run that is at work on {output.told} ({output.dataset}) may still make data keys under it"
 
 
 def _streams(place: str) -> bool:
@@ -102,5 +102,5 @@ def _streams(place: str) -> bool:
 
 
 def _told(output: KnownOutput) -> str:
-    what = f"the output {output.place}" if output.published else f"a run that is at work on {output.place}"
+    what = f"the output {output.told}" if output.published else f"a run that is at work on {output.told}"
     return f"{what} ({output.dataset}) has tokens of it"

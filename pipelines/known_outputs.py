@@ -1,21 +1,22 @@
 """The outputs that a project knows of: where they are, and which versions of the ``token`` keys their tokens need.
 
 A run is noted before it writes its first token, and its output when it is published, so that no version is destroyed
-under tokens that somebody has. What a killed run has left is settled by what lies at its place. Holds no value.
+under tokens that somebody has. What a killed run has left is settled by what lies at its place. The list is beside the
+vault: machines that share a vault on a server share it. Holds no value.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
-from ..schemas.errors import IntegrityError
+from ..schemas.errors import IntegrityError, StoreError
 from ..schemas.manifest import MANIFEST_NAME, parse_manifest
 from ..schemas.project import Project
-from ..transforms.stores.sqlite_database import SqliteDatabase, sqlite_path
+from ..schemas.store_uri import SQLITE
+from ..transforms.stores.known_output_table import KnownOutput, KnownOutputTable, open_known_output_table
 from .publication import FILE_SCHEME, MARK, is_local
 
 __all__ = [
@@ -28,121 +29,95 @@ __all__ = [
     "unnamed_places",
 ]
 
-STORE = "outputs"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownOutput:
-    """An output, or a run that makes one.
-
-    Attributes:
-        place: Absolute path, or URI.
-        run: Id of the run that made it.
-        dataset: What its records are.
-        published: False while its run is at work.
-        versions: By token domain, the key version of its tokens.
-        noted_at: Microseconds UTC.
-        also: Domains and versions that it may have besides, while its tokens are being moved.
-    """
-
-    place: str
-    run: str
-    dataset: str
-    published: bool
-    versions: Mapping[str, int]
-    noted_at: int
-    also: frozenset[tuple[str, int]] = frozenset()
-
-    @property
-    def needs(self) -> frozenset[tuple[str, int]]:
-        """All domains and versions that its tokens are of, or may be."""
-        return frozenset(self.versions.items()) | self.also
+BEFORE = "outputs.db"
+"""Where a machine kept its list before the vault had it."""
 
 
 class KnownOutputs:
-    """The list of a project; several programs may use it at a time.
+    """The list of a project; several programs, and machines that share the vault, may use it at a time.
 
     Args:
-        database: Open.
+        table: Where it is.
+        before: What this machine noted before the list was there, as long as it cannot be taken over.
     """
 
-    def __init__(self, database: SqliteDatabase) -> None:
-        self._database = database
+    def __init__(self, table: KnownOutputTable, before: KnownOutputTable | None = None) -> None:
+        self._table = table
+        self._before = before
 
     def close(self) -> None:
         """Closes the store."""
-        self._database.close()
+        self._table.close()
+        if self._before is not None:
+            self._before.close()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the list has all outputs whose tokens are in the vault, those of other machines too."""
+        return self._table.is_complete
 
     def note(self, output: KnownOutput) -> None:
         """Adds an output or a run; a published one takes the place of all that was published there before."""
-        with self._database.writing() as connection:
-            if output.published:
-                _remove(connection, "place = ? AND published = 1", output.place)
-            _remove(connection, "place = ? AND run = ?", output.place, output.run)
-            connection.execute(
-                "INSERT INTO outputs VALUES (?, ?, ?, ?, ?)",
-                (output.place, output.run, output.dataset, output.published, output.noted_at),
-            )
-            connection.executemany(
-                "INSERT INTO versions VALUES (?, ?, ?, ?)",
-                [(output.place, output.run, domain, version) for domain, version in sorted(output.needs)],
-            )
+        self._table.put(output)
 
-    def forget(self, place: str, run: str | None = None) -> int:
+    def forget(self, place: str, run: str | None = None, *, machine: str = "") -> int:
         """Removes what is known of a place, or of one run there, and returns how many entries there were."""
-        with self._database.writing() as connection:
-            if run is None:
-                return _remove(connection, "place = ?", place)
-            return _remove(connection, "place = ? AND run = ?", place, run)
+        before = 0 if self._before is None or machine else self._before.remove(place, run)
+        return before + self._table.remove(place, run, machine)
 
     def all(self) -> tuple[KnownOutput, ...]:
-        """Returns all outputs and runs by place, runs that left nothing and live no more being removed first."""
-        for output in self._read():
-            if not output.published and is_local(output.place):
-                self._settle(output)
-        return self._read()
+        """Returns all outputs and runs by place, without runs that left nothing and live no more."""
+        found = [*self._table.all(), *(() if self._before is None else self._before.all())]
+        return tuple(settled for output in found if (settled := self._settled(output)) is not None)
 
-    def _settle(self, output: KnownOutput) -> None:
-        """Notes as published what a killed run had published, and forgets a run whose folder is gone."""
+    def _settled(self, output: KnownOutput) -> KnownOutput | None:
+        """Returns as published what a killed run had published, and None for a run whose folder is gone; notes both.
+
+        Runs of another machine stay as they are: what is at their place, only that machine can see.
+        """
+        if output.published or output.machine or not is_local(output.place):
+            return output
         folder = Path(output.place)
         if folder.with_name(f".{folder.name}{MARK}{output.run}").exists():
-            return
+            return output
         # Only now: what was published has left its hidden folder in one step.
-        if _is_at(output):
-            self.note(replace(output, published=True))
-        else:
-            self.forget(output.place, output.run)
-
-    def _read(self) -> tuple[KnownOutput, ...]:
-        with self._database.reading() as connection:
-            outputs = connection.execute(
-                "SELECT place, run, dataset, published, noted_at FROM outputs ORDER BY place, noted_at, run"
-            ).fetchall()
-            needs: dict[tuple[str, str], list[tuple[str, int]]] = {}
-            asked = "SELECT place, run, domain, key_version FROM versions ORDER BY domain, key_version"
-            for place, run, domain, version in connection.execute(asked).fetchall():
-                needs.setdefault((place, run), []).append((domain, version))
-        return tuple(
-            KnownOutput(
-                place=place,
-                run=run,
-                dataset=dataset,
-                published=bool(published),
-                versions=dict(reversed(needs.get((place, run), []))),
-                noted_at=noted_at,
-                also=frozenset(needs.get((place, run), [])),
-            )
-            for place, run, dataset, published, noted_at in outputs
-        )
+        settled = replace(output, published=True) if _is_at(output) else None
+        with suppress(StoreError):  # who may only look leaves it to who may write
+            if settled is not None:
+                self.note(settled)
+            else:
+                self.forget(output.place, output.run)
+        return settled
 
 
 def open_known_outputs(project: Project) -> KnownOutputs:
-    """Returns the list of a project, made where there is none.
+    """Returns the list of a project, made where there is none; what this machine noted elsewhere before is taken over.
 
     Raises:
-        StoreError: It is damaged or locked.
+        StoreError: It is damaged or locked, or its server cannot be reached.
     """
-    return KnownOutputs(SqliteDatabase(sqlite_path(project.outputs, store=STORE), store=STORE, create=True))
+    table = open_known_output_table(project.outputs)
+    try:
+        return KnownOutputs(table, _not_taken_over(project, table))
+    except BaseException:
+        table.close()
+        raise
+
+
+def _not_taken_over(project: Project, table: KnownOutputTable) -> KnownOutputTable | None:
+    """Takes over the list that this machine kept beside its configuration; returns it where the server refuses."""
+    file = project.root / BEFORE
+    if project.outputs == f"{SQLITE}:{file}" or not file.exists():
+        return None
+    before = open_known_output_table(f"{SQLITE}:{file}")
+    try:
+        for output in before.all():
+            table.put(output)
+            before.remove(output.place, output.run)
+    except StoreError:
+        return before
+    before.close()
+    return None
 
 
 def note_output(project: Project, output: KnownOutput) -> None:
@@ -170,7 +145,8 @@ def noted_run(project: Project, output: KnownOutput) -> Iterator[None]:
 def unnamed_places(project: Project, named: Iterable[str]) -> tuple[str, ...]:
     """Returns the places of outputs that the project knows of and that are not among those named."""
     with closing(open_known_outputs(project)) as known:
-        return tuple(sorted({output.place for output in known.all()} - {place_of(out) for out in named}))
+        mine = {place_of(out) for out in named}
+        return tuple(sorted({each.told for each in known.all() if each.machine or each.place not in mine}))
 
 
 def place_of(out: str) -> str:
@@ -184,10 +160,3 @@ def _is_at(output: KnownOutput) -> bool:
         return parse_manifest((Path(output.place) / MANIFEST_NAME).read_bytes())[0].run == output.run
     except (OSError, IntegrityError):
         return False
-
-
-def _remove(connection: sqlite3.Connection, where: str, *values: str) -> int:
-    chosen = connection.execute(f"SELECT place, run FROM outputs WHERE {where}", values).fetchall()  # noqa: S608
-    for table in ("versions", "outputs"):
-        connection.executemany(f"DELETE FROM {table} WHERE place = ? AND run = ?", chosen)  # noqa: S608
-    return len(chosen)

@@ -69,7 +69,7 @@ def retokenize_output(
         out: An output of ``protect``, or of a stream that is stopped, which goes on under the new version.
         version: Of the ``token`` key set.
         keep_entries: Whether the vault keeps the entries of old tokens in any case: for copies of the output that the
-            project does not know of. By default it does where it is on a server, since other machines may have outputs.
+            project does not know of. By default it does where the list of outputs is not that of all machines.
         clock: Microseconds UTC.
 
     Raises:
@@ -92,7 +92,7 @@ def retokenize_output(
         _note_both(known, known_from_output(project, policy, out), new)
         manifest = _rewritten(project, out, rewriting_of, keys, stores, new, clock)
         known.note(known_output(manifest, policy, out, noted_at=clock()))
-        if not (_is_shared(project) if keep_entries is None else keep_entries):
+        if not (_may_miss_some(project, known) if keep_entries is None else keep_entries):
             vault.drop_old(lambda pair: any(pair in each.needs for each in known.all()))
         waiting = _waiting(known, new)
     return Retokenized(
@@ -100,7 +100,7 @@ def retokenize_output(
         version=new,
         copied=vault.copied,
         dropped=vault.dropped,
-        waiting={each.place: tuple(sorted({version for _, version in each.needs} - {new})) for each in waiting},
+        waiting={each.told: tuple(sorted({version for _, version in each.needs} - {new})) for each in waiting},
     )
 
 
@@ -235,12 +235,13 @@ def _waiting(known: KnownOutputs, version: int) -> list[KnownOutput]:
 
 def _note_both(known: KnownOutputs, output: KnownOutput, version: int) -> None:
     """Has an output known as one of both versions, until all of it is of the new one."""
-    there = [each for each in known.all() if each.place == output.place and each.published] or [output]
-    for each in there:
+    mine = [each for each in known.all() if each.place == output.place and not each.machine]
+    for each in [each for each in mine if each.published] or [output]:
         domains = {domain for domain, _ in each.needs | output.needs}
         known.note(replace(each, also=each.needs | {(domain, version) for domain in domains}))
 
 
-def _is_shared(project: Project) -> bool:
-    """Whether other machines may have outputs whose tokens are in the vault."""
-    return project.vault.startswith(f"{POSTGRESQL}:")
+def _may_miss_some(project: Project, known: KnownOutputs) -> bool:
+    """Whether other machines may have outputs that are not on the list, and whose tokens are in the vault."""
+    is_shared = project.vault.startswith(f"{POSTGRESQL}:")
+    return is_shared and not (project.outputs == project.vault and known.is_complete)

@@ -25,7 +25,7 @@ data_keys: sqlite:data_keys.db     # the subjects' wrapped data keys: back them 
 ledger: sqlite:ledger.db           # consent events
 access_log: sqlite:access.db       # who detokenized what
 trust: proof.pub                   # public keys that `consentry verify` believes
-outputs: sqlite:outputs.db         # which outputs exist, so that no key goes that one of them needs
+outputs: sqlite:outputs.db         # which outputs exist; with a vault on a server, the list is there
 # Signed checkpoints of ledger and access log; better on another machine, as gs://bucket/checkpoints
 checkpoints: {{path: checkpoints, every: 1000, or_after: 15m}}
 # actors: {{ana: [support_agent]}}   # where given, an actor has these roles and no others

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..schemas.consent import format_instant
 from ..schemas.errors import ConfigError
-from ..schemas.project import Project
+from ..schemas.project import Project, list_beside
 from ..schemas.store_uri import POSTGRESQL, SQLITE, STORES, of_tenant, uri_problem
 from ..transforms.stores.copying import Copied, copy_store
+from ..transforms.stores.known_output_table import open_known_output_table
 from ..transforms.stores.open_tables import (
     open_access_log_table,
     open_data_key_table,
@@ -23,6 +24,7 @@ from ..transforms.stores.open_tables import (
     open_vault_table,
 )
 from ..transforms.stores.postgres_connection import server_of
+from ..transforms.stores.postgres_outputs import PostgresOutputTable
 from ..transforms.stores.postgres_schema import VERSIONS, databases_of_roles, migrate_store, store_version
 from ..transforms.stores.sqlite_database import schema_version
 from .lost_holds import hold_states
@@ -99,7 +101,27 @@ def copy_between(project: Project, store: str, source: str, target: str) -> Copi
     one, other = (_settled(uri, project.tenant) for uri in places.values())
     if one == other:
         raise ConfigError("FROM and TO are the same store; name another")
-    return copy_store(store, one, other)
+    copied = copy_store(store, one, other)
+    if store == "vault":
+        _copy_list(project, one, other)
+    return copied
+
+
+def _copy_list(project: Project, source: str, target: str) -> None:
+    """Has the outputs whose tokens are in a vault known beside its copy, too."""
+    with closing(open_known_output_table(_list_of(project, source))) as one:
+        outputs, complete = one.all(), one.is_complete
+    with closing(open_known_output_table(_list_of(project, target))) as other:
+        if isinstance(other, PostgresOutputTable):
+            other.take_over(outputs, complete=complete)
+            return
+        for output in outputs:  # what is on another machine stays known by both its names
+            other.put(replace(output, place=output.told, published=True) if output.machine else output)
+
+
+def _list_of(project: Project, vault: str) -> str:
+    """Returns where the list of outputs is that belongs to a vault."""
+    return list_beside(vault) if project.outputs == list_beside(project.vault) else project.outputs
 
 
 def store_status(project: Project, *, now: int) -> dict[str, Any]:

@@ -16,12 +16,14 @@ from .policy_checks import Finding
 from .policy_file import read_document
 from .store_uri import SQLITE, STORES, of_tenant, uri_problem, without_tenant
 
-__all__ = ["CheckpointRule", "KeySetName", "Project", "read_project"]
+__all__ = ["CheckpointRule", "KeySetName", "Project", "list_beside", "read_project"]
 
 KeySetName = Literal["token", "vault", "proof"]
 KEY_SETS: tuple[KeySetName, ...] = ("token", "vault", "proof")
 LOCAL = ("erasures", "outputs")
-"""Stores that are files in any case: whoever erases, or begins a run, keeps them."""
+"""Stores that people may name as files only: whoever erases, or begins a run, keeps them."""
+BESIDE = "sqlite:outputs.db"
+"""Stands for the place beside the vault, also where somebody wrote it."""
 
 
 class CheckpointRule(Written):
@@ -47,7 +49,7 @@ class Project(Written):
     access_log: str = Field(description="Store of detokenizations.")
     erasures: str = Field(default="sqlite:erasures.db", description="Journal of erasures; made by the first one.")
     trust: Path = Field(description="Public keys that verify believes.")
-    outputs: str = Field(default="sqlite:outputs.db", description="List of the outputs that the project knows of.")
+    outputs: str = Field(default=BESIDE, description="List of known outputs; as left out, it is beside the vault.")
     actors: dict[str, tuple[Name, ...]] | None = Field(
         default=None, description="Who has which roles; where given, an actor has these and no others."
     )
@@ -92,6 +94,8 @@ def read_project(path: Path) -> Project:
     root = path.absolute().parent
     stores = {name: _absolute(getattr(project, name), root, project.tenant) for name in (*STORES, *LOCAL)}
     files = {name: root / getattr(project, name) for name in ("policy", "keyring", "trust")}
+    if project.outputs == BESIDE:
+        stores["outputs"] = list_beside(stores["vault"])
     rule = project.checkpoints
     if rule is not None and "://" not in rule.path:
         rule = rule.model_copy(update={"path": str(root / rule.path)})
@@ -103,6 +107,12 @@ def read_project(path: Path) -> Project:
 def _absolute(uri: str, root: Path, tenant: str) -> str:
     scheme, _, rest = uri.partition(":")
     return f"sqlite:{root / rest}" if scheme == SQLITE else of_tenant(uri, tenant)
+
+
+def list_beside(vault: str) -> str:
+    """Returns where the list of outputs is that all see who share a vault: in its database, or beside its file."""
+    scheme, _, file = vault.partition(":")
+    return f"{SQLITE}:{Path(file).parent / 'outputs.db'}" if scheme == SQLITE else vault
 
 
 def _check(project: Project) -> Iterable[Finding]:

@@ -12,9 +12,11 @@ from consentry.schemas.errors import StoreError
 from consentry.schemas.store_uri import of_tenant
 from consentry.schemas.vault_entry import EntryKey
 from consentry.transforms.stores.access_log import LoggedAccess
+from consentry.transforms.stores.known_output_table import KnownOutput
 from consentry.transforms.stores.postgres_access_log import PostgresAccessLogTable
 from consentry.transforms.stores.postgres_data_keys import PostgresDataKeyTable
 from consentry.transforms.stores.postgres_ledger import PostgresLedgerTable
+from consentry.transforms.stores.postgres_outputs import PostgresOutputTable
 from consentry.transforms.stores.postgres_schema import ROLES, databases_of_roles, migrate_store, role_of
 from consentry.transforms.stores.postgres_vault import PostgresVaultTable
 from consentry.transforms.stores.vault import Applied
@@ -25,6 +27,7 @@ DENIED = "does not let this user do that; give the user the role that may"
 WRITER, READER, ERASER, AUDITOR = ROLES
 VAULT = (WRITER, READER, ERASER)
 EVERYBODY = ROLES
+OUTPUT = KnownOutput(place="/out", run="r", dataset="orders", published=True, versions={"card": 1}, noted_at=1)
 SUBJECT, KEY = bytes(16), EntryKey("card", "t1", 1, bytes(16))
 
 
@@ -64,6 +67,13 @@ OPERATIONS: dict[type[Any], Operations] = {
         "delete_version": (VAULT, lambda table: table.delete_version("card", 1)),
         "delete_older": (VAULT, lambda table: table.delete_older({"card": 1})),
     },
+    PostgresOutputTable: {
+        "is_complete": ((WRITER, ERASER), lambda table: table.is_complete or True),
+        "put": ((WRITER,), lambda table: table.put(OUTPUT)),
+        "remove": ((WRITER,), lambda table: table.remove("/out")),
+        "all": ((WRITER, ERASER), lambda table: table.all()),
+        "take_over": ((), lambda table: table.take_over([OUTPUT], complete=False)),
+    },
     PostgresDataKeyTable: {
         "size": (VAULT, lambda table: table.size()),
         "subject_keys": (VAULT, lambda table: table.subject_keys([SUBJECT])),
@@ -102,6 +112,7 @@ OPERATIONS: dict[type[Any], Operations] = {
 }
 KINDS = {
     PostgresVaultTable: "vault",
+    PostgresOutputTable: "vault",
     PostgresDataKeyTable: "data_keys",
     PostgresLedgerTable: "ledger",
     PostgresAccessLogTable: "access_log",
@@ -122,7 +133,7 @@ def database(postgres: Postgres) -> Iterator[str]:
     name = postgres.new_database()
     uri = of_tenant(postgres.uri(name), "shop")
     with postgres.connect() as connection:
-        for kind in KINDS.values():
+        for kind in GRANTS:
             migrate_store(uri, kind, roles=True)
         for role in ROLES:
             connection.execute(f"DROP ROLE IF EXISTS the_{role}".encode())
@@ -174,6 +185,8 @@ GRANTS = {
         "entries.event_time": {"UPDATE": (WRITER,)},
         "applied": {"SELECT": VAULT},
         "note_applied": {"EXECUTE": VAULT},
+        "outputs": {"SELECT": (WRITER, ERASER), "INSERT": (WRITER,), "DELETE": (WRITER,)},
+        "outputs_listed": {"SELECT": (WRITER, ERASER)},
     },
     "data_keys": {
         "store": {"SELECT": VAULT},
@@ -280,6 +293,7 @@ def test_an_update_takes_privileges_away_that_an_older_release_gave(postgres: Po
     uri = of_tenant(postgres.uri(database), "shop")
     with postgres.connect(database) as connection:
         connection.execute("DROP FUNCTION consentry_vault_shop.note_applied")
+        connection.execute("DROP TABLE consentry_vault_shop.outputs, consentry_vault_shop.outputs_listed")
         connection.execute("UPDATE consentry_vault_shop.store SET version = 1")
         given = f"GRANT INSERT, UPDATE ON consentry_vault_shop.applied TO {role_of(READER, 'shop')}"
         connection.execute(given.encode())

@@ -17,3 +17,17 @@ BEGIN
         purges = to_purges;
 END $$;
 REVOKE ALL ON FUNCTION note_applied(bigint, bytea, bigint, text, bigint) FROM PUBLIC;
+-- Outputs of all machines, until they are forgotten: by the run that makes them, and what their tokens need.
+CREATE TABLE outputs (
+    machine text COLLATE "C" NOT NULL,
+    place text COLLATE "C" NOT NULL,
+    run text COLLATE "C" NOT NULL,
+    dataset text NOT NULL,
+    published boolean NOT NULL,
+    noted_at bigint NOT NULL,
+    needs text NOT NULL,
+    PRIMARY KEY (machine, place, run)
+);
+-- One row: whether the list has all outputs whose tokens are in the vault; not where others made some before it began.
+CREATE TABLE outputs_listed (complete boolean NOT NULL);
+INSERT INTO outputs_listed SELECT NOT EXISTS (SELECT FROM applied);
