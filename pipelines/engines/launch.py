@@ -18,22 +18,22 @@ from apache_beam.runners.runner import PipelineState
 from apache_beam.transforms.periodicsequence import PeriodicImpulse
 
 from ...schemas.errors import ConfigError, PrivacyError, RunError
-from ...schemas.info_types import TokenizeRule
 from ...schemas.manifest import Manifest
 from ...schemas.policy_file import read_policy
 from ...schemas.project import Project
 from ...transforms.consent_join import JoinLimits
 from ...transforms.failures import failure_of
-from ...transforms.protection_plan import dataset_of, field_rules
+from ...transforms.protection_plan import dataset_domains, dataset_of, field_rules
 from ...transforms.stage import SharedStage, StageConfig, settle_stage
 from ..desk import check_stores
 from ..keyring_files import open_proof_keys
-from ..known_outputs import KnownOutput, note_output, place_of
+from ..known_outputs import KnownOutput, place_of
 from ..manifest_file import key_versions_of
 from ..pipeline_runs import LOCAL_RUNNER, open_pipeline
 from ..publication import FILE_SCHEME
 from ..streams.places import KAFKA
 from ..streams.record_sink import open_sink
+from ..streams.run import note_stream
 from .graph import GraphOptions, ProtectUnbounded
 from .manifests import EngineManifests
 from .settings import EngineSettings, launching
@@ -131,7 +131,7 @@ def run_on_engine(
     config = settle_stage(project, policy, options.dataset, now=started_at, started_at=started_at)
     with launching(options.out, _fresh(config, options, started_at)) as settings:
         config = replace(config, key_version=settings.key_version)
-        note_output(project, _known(config, settings, options.out))
+        note_stream(project, _known(config, settings, options.out))
         pipeline = open_pipeline(options.runner, _arguments(options))
         graph = _graph(options)
         driven = pipeline | "Ticks" >> _ticks(options)
@@ -173,7 +173,7 @@ def _fresh(config: StageConfig, options: EngineOptions, started_at: int) -> Engi
 
 
 def _known(config: StageConfig, settings: EngineSettings, out: str) -> KnownOutput:
-    domains = [rule.domain for rule in config.policy.info_types.values() if isinstance(rule, TokenizeRule)]
+    domains = sorted(dataset_domains(config.policy, config.dataset))
     return KnownOutput(
         place=place_of(out),
         run=settings.run,
