@@ -21,6 +21,7 @@ from typing import Protocol
 
 from ..schemas.errors import IntegrityError, OutputError, RunError
 from ..schemas.manifest import MANIFEST_NAME, parse_manifest
+from .durable import sync_folder
 from .exchange import exchange_folders, exchange_works
 
 __all__ = [
@@ -143,9 +144,9 @@ class LocalPublication:
                 file.flush()
                 os.fsync(file.fileno())
             for folder in (self._work / DATA, self._work / DEAD_LETTERS, self._work):
-                _sync_folder(folder)
+                sync_folder(folder)
             self._appear()
-            _sync_folder(self._out.parent)
+            sync_folder(self._out.parent)
         except OSError as error:
             raise RunError(f"{self._out}: cannot be published ({error.strerror}); nothing became visible") from None
 
@@ -299,11 +300,3 @@ def _keep_only(work: Path, files: Collection[str]) -> None:
         for path in (work / folder).iterdir():
             if f"{folder}/{path.name}" not in files:
                 path.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,11 +19,11 @@ from ...transforms.crypto.key_sets import ProofKeys
 from ...transforms.stage import StageConfig
 from ...transforms.tally import merge
 from ..column_types import joint_schema
+from ..durable import exchange_text
 from ..manifest_file import sign_manifest
 from ..outcome import Outcome
 from ..publication import FILE_SCHEME, STREAM
 from ..streams.stream_manifest import StreamState, stream_manifest
-from .durable import exchange_text
 from .settings import EngineSettings, read_settings
 from .shard_output import SHARDS, SHOWN, ShardNote, read_note
 

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ...schemas.errors import ConfigError, OutputError
+from ..durable import exchange_text
 from ..publication import DATA, DEAD_LETTERS, FILE_SCHEME, STREAM, is_local
 from ..streams.output import JOURNAL, LOCK
-from .durable import exchange_text
 from .shard_output import CLOSED
 
 __all__ = ["EngineSettings", "close_settings", "is_engine_output", "launching", "read_settings"]

@@ -29,10 +29,10 @@ import pyarrow as pa
 
 from ...schemas.errors import OutputError, RunError
 from ...transforms.tally import Tally
+from ..durable import exchange_text, sync_folder
 from ..outcome import Outcome
 from ..publication import DATA, DEAD_LETTERS, STREAM
 from ..sinks import Receipt
-from .durable import exchange_text, sync_folder
 
 __all__ = [
     "CLOSED",

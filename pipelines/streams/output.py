@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ...schemas.errors import OutputError, RunError
 from ...schemas.manifest import MANIFEST_NAME
+from ..durable import exchange_text, sync_folder
 from ..publication import DATA, DEAD_LETTERS, FILE_SCHEME, STREAM, is_local
 from ..sinks import Receipt
 from .compaction import made_merge, show_merge
@@ -63,7 +64,7 @@ class StreamOutput:
     def sync_staging(self) -> None:
         """Has the disk hold the names of the files in staging; the files are synced as they are completed."""
         for top, _, _ in os.walk(self.staging):
-            _sync_folder(Path(top))
+            sync_folder(Path(top))
 
     def reveal(self, receipts: Iterable[Receipt]) -> None:
         """Moves files from staging to where readers look; those that are there already stay.
@@ -84,17 +85,11 @@ class StreamOutput:
                 raise RunError(f"{place}: cannot be written ({error.strerror}); make room and start again") from None
             folders |= {place.parent, place.parent.parent}
         for folder in folders:
-            _sync_folder(folder)
+            sync_folder(folder)
 
     def write_manifest(self, text: str) -> None:
         """Exchanges the manifest, so that every instant shows the old one or the new one."""
-        made = self._root / STREAM / MANIFEST_NAME
-        with made.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        made.replace(self._root / MANIFEST_NAME)
-        _sync_folder(self._root)
+        exchange_text(self._root / MANIFEST_NAME, text)
 
     def remove(self, paths: Iterable[str]) -> None:
         """Removes files that no manifest lists any more, if they are there still.
@@ -114,13 +109,13 @@ class StreamOutput:
         """Makes one file of some, aside; see ``compaction.made_merge``."""
         merge = made_merge(self._root, self._merging, receipts)
         if merge is not None:
-            _sync_folder(self._merging / merge.folder)
+            sync_folder(self._merging / merge.folder)
         return merge
 
     def show_merge(self, merge: Merge) -> None:
         """Has readers find the merged file in place of those that it holds."""
         show_merge(self._root, self._merging, merge)
-        _sync_folder(self._root / merge.folder)
+        sync_folder(self._root / merge.folder)
 
     def forget_merge(self) -> None:
         """Removes what a merge left."""
@@ -172,11 +167,3 @@ def _locked(lock: int) -> bool:
         except OSError:
             time.sleep(0.02)
     return False
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -22,25 +22,11 @@ from consentry.schemas.consent import format_instant
 from oracles.consent_oracle import Entry, Said, permits_one_of
 from oracles.stream_oracle import DAY, START, Rules, card_number
 
-__all__ = ["Produced", "Shop", "policy_text"]
+__all__ = ["CARD_PATH", "Produced", "Shop"]
 
+CARD_PATH = "payment.card"
 REDACTED = "[redacted]"
 PARTITIONS = 4
-
-
-def policy_text(rules: Rules) -> str:
-    """The policy of the shop."""
-    purposes = "".join(f"  {name}: {{basis: {basis}, says: Why.}}\n" for name, basis in rules.bases.items())
-    customer, card = (", ".join(rules.collect[name]) for name in ("customer", "card"))
-    record = "" if rules.record is None else f"    collect: [{', '.join(rules.record)}]\n"
-    return (
-        f"version: 1\npurposes:\n{purposes}info_types:\n"
-        f"  id: {{action: tokenize, format: surrogate, domain: customer, collect: [{customer}]}}\n"
-        f"  card: {{action: tokenize, format: pan, domain: card, collect: [{card}],"
-        f" distribute: [{', '.join(rules.distribute)}]}}\n"
-        f"datasets:\n  orders:\n    subject: customer\n    event_time: placed_at\n{record}"
-        "    fields: {number: keep, customer: id, placed_at: keep, payment.card: card}\ndead_letters: {retain: 7d}\n"
-    )
 
 
 @dataclass

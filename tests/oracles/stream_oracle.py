@@ -45,6 +45,30 @@ class Rules:
     distribute: list[str]
 
 
+BASES = {"delivery": "contract", "support": "consent", "news": "consent", "analytics": "legitimate_interest"}
+
+
+def policy_text(rules: Rules, card: str = "card") -> str:
+    """Returns the policy file that says what the rules say; ``card`` is the path of the card in an order."""
+    purposes = "".join(f"  {name}: {{basis: {basis}, says: Why.}}\n" for name, basis in rules.bases.items())
+    collect_customer, collect_card = (", ".join(rules.collect[name]) for name in ("customer", "card"))
+    record = "" if rules.record is None else f"    collect: [{', '.join(rules.record)}]\n"
+    return (
+        f"version: 1\npurposes:\n{purposes}info_types:\n"
+        f"  id: {{action: tokenize, format: surrogate, domain: customer, collect: [{collect_customer}]}}\n"
+        f"  card: {{action: tokenize, format: pan, domain: card, collect: [{collect_card}],"
+        f" distribute: [{', '.join(rules.distribute)}]}}\n"
+        f"datasets:\n  orders:\n    subject: customer\n    event_time: placed_at\n{record}"
+        f"    fields: {{number: keep, customer: id, placed_at: keep, {card}: card}}\ndead_letters: {{retain: 7d}}\n"
+    )
+
+
+# The kinds of rules: no permission for the record as a whole, one that few have, one that all have.
+WHOLE = Rules(BASES, None, {"customer": ["analytics"], "card": ["support", "analytics"]}, ["news", "support"])
+STRICT = Rules(BASES, ["support", "analytics"], {"customer": ["news"], "card": ["support", "news"]}, ["support"])
+LOOSE = Rules(BASES, ["delivery"], {"customer": ["delivery"], "card": ["delivery"]}, ["analytics", "news"])
+
+
 @dataclass(frozen=True)
 class Fate:
     """What came of one order: dropped, or out with some fields tokenized, the others redacted; whether to vault."""

@@ -24,8 +24,8 @@ from consentry.schemas.project import Project, read_project
 from consentry.transforms.access.detokenize import distribution_rules
 from consentry.transforms.crypto.key_sets import PublicKeys
 from consentry.transforms.crypto.subject_references import subject_reference
-from oracles.engine_shop import Shop, policy_text
-from oracles.stream_oracle import Rules
+from oracles.engine_shop import CARD_PATH, Shop
+from oracles.stream_oracle import BASES, Rules, policy_text
 from servers.apache_kafka import ApacheKafka
 from servers.flink import Flink
 
@@ -36,7 +36,6 @@ SUBJECTS = 20_000 if SOAK else 1_000
 ROUNDS = 4
 KILLS = 10 if SOAK else 2
 SECONDS = 900 if SOAK else 240
-BASES = {"delivery": "contract", "support": "consent", "news": "consent", "analytics": "legitimate_interest"}
 RULES = Rules(BASES, ["support", "analytics"], {"customer": ["news"], "card": ["support", "news"]}, ["support"])
 
 
@@ -50,7 +49,7 @@ class Run:
     def __init__(self, folder: Path, shop: Shop, broker: ApacheKafka, arguments: list[str], *, lanes: int = 1,
                  to: str | None = None) -> None:  # fmt: skip
         write_project(folder / "shop", tenant="shop", now=now())
-        (folder / "shop/policy.yaml").write_text(policy_text(RULES))
+        (folder / "shop/policy.yaml").write_text(policy_text(RULES, CARD_PATH))
         self.project: Project = read_project(folder / "shop/consentry.yaml")
         self.out = folder / "out"
         self._shop = shop

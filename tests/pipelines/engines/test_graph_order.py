@@ -25,8 +25,8 @@ from consentry.schemas.policy_file import read_policy
 from consentry.schemas.project import read_project
 from consentry.transforms.consent_join import Watermark
 from consentry.transforms.stage import SharedStage, settle_stage
-from oracles.engine_shop import policy_text
-from oracles.stream_oracle import DAY, START, Rules
+from oracles.engine_shop import CARD_PATH
+from oracles.stream_oracle import DAY, START, Rules, policy_text
 
 CARD = "4000000000000002"
 SOON = time.time_ns() // 1000 + DAY
@@ -40,7 +40,7 @@ class Story:
 
     def __init__(self, folder: Path) -> None:
         write_project(folder / "shop", tenant="shop", now=START)
-        (folder / "shop/policy.yaml").write_text(policy_text(RULES))
+        (folder / "shop/policy.yaml").write_text(policy_text(RULES, CARD_PATH))
         project = read_project(folder / "shop/consentry.yaml")
         self.shared = SharedStage(settle_stage(project, read_policy(project.policy), "orders", now=START))
         self.stage = self.shared.open()

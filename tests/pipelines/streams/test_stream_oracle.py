@@ -22,29 +22,25 @@ from consentry.transforms.protection import protect_batch
 from consentry.transforms.stage import SharedStage, Stage, settle_stage
 from oracles.consent_oracle import Entry, Erased
 from oracles.store_place import event_of
-from oracles.stream_oracle import DAY, START, Arrivals, Fate, Order, Rules, StreamModel, random_arrivals
+from oracles.stream_oracle import (
+    BASES,
+    DAY,
+    LOOSE,
+    START,
+    STRICT,
+    WHOLE,
+    Arrivals,
+    Fate,
+    Order,
+    Rules,
+    StreamModel,
+    policy_text,
+    random_arrivals,
+)
 
 SOAK = os.environ.get("CONSENTRY_SOAK") == "1"
 HISTORIES, SUBJECTS = (100, 1000) if SOAK else (12, 250)
-BASES = {"delivery": "contract", "support": "consent", "news": "consent", "analytics": "legitimate_interest"}
-WHOLE = Rules(BASES, None, {"customer": ["analytics"], "card": ["support", "analytics"]}, ["news", "support"])
-STRICT = Rules(BASES, ["support", "analytics"], {"customer": ["news"], "card": ["support", "news"]}, ["support"])
-LOOSE = Rules(BASES, ["delivery"], {"customer": ["delivery"], "card": ["delivery"]}, ["analytics", "news"])
 REDACTED = "[redacted]"
-
-
-def policy_text(rules: Rules) -> str:
-    purposes = "".join(f"  {name}: {{basis: {basis}, says: Why.}}\n" for name, basis in rules.bases.items())
-    customer, card = (", ".join(rules.collect[name]) for name in ("customer", "card"))
-    record = "" if rules.record is None else f"    collect: [{', '.join(rules.record)}]\n"
-    return (
-        f"version: 1\npurposes:\n{purposes}info_types:\n"
-        f"  id: {{action: tokenize, format: surrogate, domain: customer, collect: [{customer}]}}\n"
-        f"  card: {{action: tokenize, format: pan, domain: card, collect: [{card}],"
-        f" distribute: [{', '.join(rules.distribute)}]}}\n"
-        f"datasets:\n  orders:\n    subject: customer\n    event_time: placed_at\n{record}"
-        "    fields: {number: keep, customer: id, placed_at: keep, card: card}\ndead_letters: {retain: 7d}\n"
-    )
 
 
 class FunctionStream:
