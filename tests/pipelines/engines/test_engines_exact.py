@@ -210,7 +210,7 @@ def test_flink_loses_and_doubles_nothing_while_taskmanagers_and_workers_are_kill
 
 
 @ON_FLINK
-def test_a_stream_goes_on_from_a_savepoint_and_from_nothing_at_all(
+def test_a_stream_goes_on_from_a_savepoint_and_drained_from_nothing_at_all(
     kafka: ApacheKafka, flink: Flink, tmp_path: Path
 ) -> None:
     shop = shop_of(kafka, "flink-stops", 6)
@@ -227,7 +227,7 @@ def test_a_stream_goes_on_from_a_savepoint_and_from_nothing_at_all(
     savepoint = flink.jobs.stop(flink.newest_job(), flink.savepoints, seconds=60)
     run.resume(flink.arguments(checkpoint_ms=500, resume=savepoint))
     run.drive(one_round(1))
-    flink.jobs.cancel(flink.newest_job(), seconds=60)
+    flink.jobs.stop(flink.newest_job(), flink.savepoints, drain=True, seconds=60)
     run.resume(flink.arguments(checkpoint_ms=500))
     run.drive(one_round(2))
     check(run, shop)
