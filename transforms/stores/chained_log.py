@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol, Self
 
 from ...schemas.checkpoint import LogName
-from .access_log import AccessLogTable
-from .consent_ledger import LedgerTable
+from .access_log_table import AccessLogTable
 from .hash_chain import START, ChainRow, Verified, recomputed
+from .ledger_table import LedgerTable
 from .open_tables import open_access_log_table, open_ledger_table
 
 __all__ = ["ChainedLog", "open_chained_log"]

@@ -12,11 +12,9 @@ import hashlib
 import json
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -31,6 +29,7 @@ from .consent_entry import TAG_BYTES, ConsentEntry, columns_of, tags_of
 from .consent_snapshot import ConsentSnapshot
 from .data_keys import DataKeys
 from .hash_chain import START, Verified, broken_chain, links
+from .ledger_table import LedgerTable, StoredEntry
 from .open_tables import open_ledger_table
 
 __all__ = ["Appended", "ConsentLedger", "KnownSubjects", "LedgerTable", "StoredEntry", "open_ledger"]
@@ -73,59 +72,6 @@ class KnownSubjects:
 
     def __repr__(self) -> str:
         return f"<KnownSubjects: {len(self.ids)} living, {len(self.erased)} erased; ids hidden>"
-
-
-class StoredEntry(NamedTuple):
-    """One row of the ledger: what it is found by, its packed entry, and its link."""
-
-    position: int
-    event_id: bytes
-    subject: bytes
-    packed: bytes
-    chain: bytes
-
-
-class LedgerTable(Protocol):
-    """Where entries are; what a backend implements."""
-
-    def close(self) -> None:
-        """Closes the connection."""
-        ...
-
-    def size(self) -> int:
-        """Returns the bytes that it takes."""
-        ...
-
-    def writing(self) -> AbstractContextManager[object]:
-        """A transaction with no other writer."""
-        ...
-
-    def last(self) -> tuple[int, bytes] | None:
-        """Returns position and link of the last entry."""
-        ...
-
-    def link(self, position: int) -> bytes | None:
-        """Returns the link of an entry; None where there is none."""
-        ...
-
-    def after(self, position: int) -> Iterator[list[tuple[int, bytes | None, bytes]]]:
-        """Yields position, packed entry and link of the entries after a position, in order, some thousand at a time.
-
-        The packed entry is None where what the row is found by is not of that entry.
-        """
-        ...
-
-    def known(self, event_ids: Sequence[bytes]) -> set[bytes]:
-        """Returns those of the ids that are there."""
-        ...
-
-    def insert(self, entries: Sequence[StoredEntry]) -> None:
-        """Adds entries."""
-        ...
-
-    def of_subject(self, reference: bytes) -> list[tuple[int, bytes]]:
-        """Returns position and packed entry of the entries of one subject, in order."""
-        ...
 
 
 class ConsentLedger:

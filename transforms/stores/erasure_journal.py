@@ -6,12 +6,10 @@ all of it is done and on the disk.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Protocol
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
+from ...schemas.erasure import ErasureCase, ErasureState, HeldBack
 from .sqlite_database import sqlite_path
 
 __all__ = [
@@ -25,63 +23,6 @@ __all__ = [
 ]
 
 STORE = "erasures"
-
-
-class ErasureState(StrEnum):
-    """How far an erasure is; each state stands for what is done, in this order."""
-
-    REQUESTED = "requested"
-    FROZEN = "frozen"
-    SHREDDED = "shredded"
-    REDACTED = "redacted"
-    VERIFIED = "verified"
-    CERTIFIED = "certified"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErasureCase:
-    """One erasure.
-
-    Attributes:
-        id: Of the case.
-        subject: 16 bytes, keyed reference.
-        state: How far it is.
-        requested_at: Microseconds UTC.
-        account: What was asked and what came of it so far: JSON, nothing that names a person.
-        certificate: Its text, once there is one.
-    """
-
-    id: str
-    subject: bytes
-    state: ErasureState
-    requested_at: int
-    account: Mapping[str, Any] = field(default_factory=dict)
-    certificate: str | None = None
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The outputs that were named."""
-        return tuple(self.account.get("outputs", ()))
-
-    def has_reached(self, state: ErasureState) -> bool:
-        """Whether a state is done."""
-        order = list(ErasureState)
-        return order.index(self.state) >= order.index(state)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldBack:
-    """Values of one token domain that a legal obligation keeps, sealed under a key of their own.
-
-    Attributes:
-        domain: Token domain.
-        until: Microseconds UTC, when their key is destroyed.
-        sealed: Envelope.
-    """
-
-    domain: str
-    until: int
-    sealed: bytes
 
 
 class ErasureTable(Protocol):
@@ -154,11 +95,6 @@ class ErasureJournal:
     def held(self, subject: bytes) -> list[HeldBack]:
         """Returns what is held back of a subject."""
         return self._table.held(subject)
-
-
-def account_text(account: Mapping[str, Any]) -> str:
-    """Returns an account as it is stored."""
-    return json.dumps(account, sort_keys=True)
 
 
 def erasures_exist(uri: str) -> bool:

@@ -8,10 +8,10 @@ from ...schemas.store_uri import POSTGRESQL
 from .sqlite_database import sqlite_path
 
 if TYPE_CHECKING:
-    from .access_log import AccessLogTable
-    from .consent_ledger import LedgerTable
-    from .data_keys import DataKeyTable
-    from .vault import VaultTable
+    from .access_log_table import AccessLogTable
+    from .data_key_table import DataKeyTable
+    from .ledger_table import LedgerTable
+    from .vault_table import VaultTable
 
 __all__ = ["open_access_log_table", "open_data_key_table", "open_ledger_table", "open_vault_table"]
 

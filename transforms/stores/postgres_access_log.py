@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .access_log import AccessRecord, AppendLink, LoggedAccess
+from .access_log_table import AppendLink
+from .access_records import AccessRecord, LoggedAccess
 from .hash_chain import START
 from .postgres_database import PostgresDatabase
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from .consent_entry import EVENT_ID_AT, SUBJECT_AT
-from .consent_ledger import StoredEntry
+from .ledger_table import StoredEntry
 from .postgres_database import PostgresDatabase
 from .postgres_staging import WANTED, Staging
 

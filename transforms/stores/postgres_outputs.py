@@ -10,7 +10,7 @@ import platform
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .known_output_table import KnownOutput
+from ...schemas.known_output import KnownOutput
 from .postgres_database import PostgresDatabase
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from ...schemas.vault_entry import EntryKey, VaultEntry
 from .distinct_candidates import StoredEntries
 from .postgres_database import PostgresDatabase
 from .postgres_staging import WANTED, Staging
-from .vault import Applied, SealedEntry
+from .vault_table import Applied, SealedEntry
 
 if TYPE_CHECKING:
     from .postgres_connection import Connection

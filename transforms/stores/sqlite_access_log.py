@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from .access_log import AppendLink
+from .access_log_table import AppendLink
 from .access_records import LINK_BYTES, REFERENCE_BYTES, AccessAnswer, AccessRecord, LinkedRun, LoggedAccess
 from .hash_chain import START
 from .sqlite_database import SqliteDatabase

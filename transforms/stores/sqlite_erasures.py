@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from .erasure_journal import ErasureCase, ErasureState, HeldBack, account_text
+from ...schemas.erasure import ErasureCase, ErasureState, HeldBack
 from .sqlite_database import SqliteDatabase
 
 __all__ = ["SqliteErasureTable"]
@@ -43,7 +43,8 @@ class SqliteErasureTable:
 
     def put(self, case: ErasureCase, marks: Collection[bytes], held: Sequence[HeldBack] | None) -> None:
         """Writes a case, adds marks of its subject, and puts what is held back in the place of what was."""
-        row = (case.id, case.subject, case.state, case.requested_at, account_text(case.account), case.certificate)
+        account = json.dumps(case.account, sort_keys=True)
+        row = (case.id, case.subject, case.state, case.requested_at, account, case.certificate)
         with self._database.writing() as connection:
             connection.execute(f"INSERT OR REPLACE INTO cases ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608
             connection.executemany(

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from .consent_entry import EVENT_ID_AT, SUBJECT_AT
-from .consent_ledger import StoredEntry
+from .ledger_table import StoredEntry
 from .sqlite_database import SqliteDatabase, in_portions
 
 __all__ = ["SqliteLedgerTable"]

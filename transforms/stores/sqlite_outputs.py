@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from .known_output_table import KnownOutput
+from ...schemas.known_output import KnownOutput
 from .sqlite_database import SqliteDatabase
 
 __all__ = ["SqliteOutputTable"]

@@ -11,7 +11,7 @@ from ...schemas.vault_entry import EntryKey, VaultEntry
 from .distinct_candidates import StoredEntries
 from .entry_columns import EntryColumns
 from .sqlite_database import SqliteDatabase, in_portions
-from .vault import Applied, SealedEntry
+from .vault_table import Applied, SealedEntry
 
 __all__ = ["SqliteVaultTable"]
 
