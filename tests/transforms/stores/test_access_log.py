@@ -251,7 +251,7 @@ def test_a_record_the_log_cannot_keep_takes_the_run_around_it_with_it(place: Pla
     for changes in ({"token_ref": b"short"}, {"subject_ref": bytes(17)}, {"decision": "perhaps"}):
         records = [record_of(8) for _ in range(40)]
         records[20] = record_of(8, **changes)
-        with pytest.raises(AccessLogError, match="the access_log failed"):
+        with pytest.raises(AccessLogError, match="the access log failed"):
             log.append(records)
         assert log.verify().entries == 5
 
@@ -259,7 +259,7 @@ def test_a_record_the_log_cannot_keep_takes_the_run_around_it_with_it(place: Pla
 def test_references_that_are_too_long_and_too_short_do_not_make_up_for_each_other(place: Place) -> None:
     log = logged(place)
     records = [record_of(8, token_ref=bytes(15 + 2 * (number % 2))) for number in range(40)]
-    with pytest.raises(AccessLogError, match="the access_log failed"):
+    with pytest.raises(AccessLogError, match="the access log failed"):
         log.append(records)
     assert log.verify().entries == 5
 
