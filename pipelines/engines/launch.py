@@ -40,7 +40,7 @@ from .settings import EngineSettings, launching
 from .shard import ShardLimits
 from .shard_output import begin_launch, published_ends
 
-__all__ = ["EngineOptions", "run_on_engine"]
+__all__ = ["EngineOptions", "run_on_engine", "ticks_of"]
 
 TICK_SECONDS = 0.2
 SEAL_SECONDS = 2.0
@@ -134,7 +134,7 @@ def run_on_engine(
         note_stream(project, _known(config, settings, options.out))
         pipeline = open_pipeline(options.runner, _arguments(options))
         graph = _graph(options)
-        driven = pipeline | "Ticks" >> _ticks(options)
+        driven = pipeline | "Ticks" >> ticks_of(options)
         driven | "ProtectUnbounded" >> ProtectUnbounded(SharedStage(config), graph)
         begin_launch(Path(graph.out), graph.launch)
         manifests = EngineManifests(project, policy, keys, options.out)
@@ -215,7 +215,7 @@ def _arguments(options: EngineOptions) -> list[str]:
     return given
 
 
-def _ticks(options: EngineOptions) -> Any:
+def ticks_of(options: EngineOptions) -> Any:
     """Returns what gives a tick for each moment at which topics are looked at, as each engine does it best."""
     if options.runner in FLINK:
         source = FlinkStreamingImpulseSource().set_interval_ms(round(TICK_SECONDS * 1000))
