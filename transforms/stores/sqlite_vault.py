@@ -129,10 +129,11 @@ class SqliteVaultTable:
     def event_times(self, keys: Sequence[EntryKey]) -> list[int | None]:
         """Returns for each key the event time of its entry, None where there is none."""
         found: list[int | None] = [None] * len(keys)
+        order = sorted(range(len(keys)), key=keys.__getitem__)
         with self._database.reading() as connection:
             for start in range(0, len(keys), PORTION):
-                portion = keys[start : start + PORTION]
-                wanted = [value for place, key in enumerate(portion, start) for value in (place, *key)]
+                portion = order[start : start + PORTION]
+                wanted = [value for place in portion for value in (place, *keys[place])]
                 asked = KNOWN.format(", ".join(["(?, ?, ?, ?, ?)"] * len(portion)))
                 for place, event_time in connection.execute(asked, wanted).fetchall():
                     found[place] = event_time
@@ -143,7 +144,8 @@ class SqliteVaultTable:
         with self._database.writing() as connection:
             connection.executemany(
                 f"INSERT INTO entries ({KEY}, event_time, sealed) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
-                ((*key, event_time, sealed) for key, event_time, sealed in entries),
+                # In order, so that each page of a store larger than its cache is read and written once.
+                ((*key, event_time, sealed) for key, event_time, sealed in sorted(entries)),
             )
         return len(entries), 0
 
