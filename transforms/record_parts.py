@@ -58,6 +58,16 @@ class _Place:
     belongs: int | None = None
     below: dict[Step, _Place] = field(default_factory=dict)
 
+    @property
+    def asks(self) -> bool:
+        """Whether anything here or below is in a class, or dropped."""
+        return self.belongs not in (None, OPEN) or any(each.asks for each in self.below.values())
+
+    def pruned(self) -> _Place:
+        """Returns the place with only that below which asks; of what is not there the place above decides, as ever."""
+        below = {step: each.pruned() for step, each in self.below.items() if each.asks}
+        return _Place(self.belongs, below)
+
 
 class RecordParts:
     """Takes records of one dataset apart.
@@ -81,6 +91,7 @@ class RecordParts:
             dropped = name == Plain.DROP or isinstance(rules[path], DropRule)
             belongs = GONE if dropped else self.classes.index(collects[path]) if collects[path] else OPEN
             self._at(path).belongs = belongs
+        self._asking = self._root.pruned()
 
     def _at(self, path: FieldPath) -> _Place:
         place = self._root
@@ -95,18 +106,57 @@ class RecordParts:
             record: As ``load_record`` gives it; it is used up.
         """
         walk = _Walk(len(self.classes))
-        walk.into(record, self._root, OPEN, ())
-        parts = tuple(_dumped(values) if values else None for values in walk.values)
-        return PartedRecord(_dumped([record, walk.holes, walk.odd]), parts)
+        walk.through(record, self._asking, self._root, ())
+        parts = tuple(walk.dumped(values) if values else None for values in walk.values)
+        rest = walk.dumped(record)
+        told = b",true]" if walk.odd else b",false]"
+        return PartedRecord(b"".join((b"[", rest, b",", _dumped(walk.holes), told)), parts)
 
 
 class _Walk:
     """Goes through one record and empties what belongs to a class."""
 
+    __slots__ = ("holes", "odd", "values")
+
     def __init__(self, classes: int) -> None:
         self.values: list[list[Any]] = [[] for _ in range(classes)]
         self.holes: list[list[Any]] = []
         self.odd = False
+
+    def through(self, value: Any, asking: _Place, place: _Place, steps: tuple[Any, ...]) -> None:
+        """Goes to what asks for something, below a value that itself asks for nothing."""
+        found: list[tuple[Any, Any, _Place, _Place]]
+        if type(value) is not dict:
+            below, whole = asking.below.get(EACH), place.below.get(EACH)
+            if below is None or whole is None:
+                return
+            found = [(step, child, below, whole) for step, child in enumerate(value)]
+        else:
+            found = [(step, value[step], below, place.below[step])
+                     for step, below in asking.below.items() if step in value]  # fmt: skip
+        gone = []
+        for step, child, below, whole in found:
+            own = OPEN if whole.belongs is None else whole.belongs
+            kind = type(child)
+            if kind is dict or kind is list:
+                if own == OPEN:
+                    self.through(child, below, whole, (*steps, step))
+                else:
+                    self.into(child, whole, own, (*steps, step))
+            elif own == GONE:
+                gone.append(step)
+            elif own != OPEN:
+                self._leaf(value, step, child, own, steps)
+        for step in reversed(gone):
+            del value[step]
+
+    def dumped(self, value: Any) -> bytes:
+        """Returns a value as JSON, and notes if a number was in it that only its spelling holds."""
+        return orjson.dumps(value, self._spelled, orjson.OPT_PASSTHROUGH_SUBCLASS)
+
+    def _spelled(self, number: Any) -> Any:
+        self.odd = True
+        return orjson.Fragment(number.encode())
 
     def into(self, value: Any, place: _Place | None, belongs: int, steps: tuple[Any, ...]) -> None:
         is_object = type(value) is dict
@@ -132,9 +182,6 @@ class _Walk:
     def _leaf(self, parent: Any, step: Any, value: Any, own: int, steps: tuple[Any, ...]) -> None:
         kind = type(value)
         if kind is not str and isinstance(value, str):  # a number that only its spelling holds
-            self.odd = True
-            value = orjson.Fragment(value.encode())
-            parent[step] = value
             kind = int
         if own >= 0 and value is not None:
             parent[step] = HOLES[kind]
