@@ -12,7 +12,7 @@ record as it was, where a field of a part that stays closed is empty text, 0, or
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -58,15 +58,24 @@ class _Place:
     belongs: int | None = None
     below: dict[Step, _Place] = field(default_factory=dict)
 
-    @property
-    def asks(self) -> bool:
-        """Whether anything here or below is in a class, or dropped."""
-        return self.belongs not in (None, OPEN) or any(each.asks for each in self.below.values())
 
-    def pruned(self) -> _Place:
-        """Returns the place with only that below which asks; of what is not there the place above decides, as ever."""
-        below = {step: each.pruned() for step, each in self.below.items() if each.asks}
-        return _Place(self.belongs, below)
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """A step to something that is in a class, or dropped, from a place whose own fields ask for nothing."""
+
+    step: Step
+    own: int
+    place: _Place
+    below: tuple[_Asking, ...]
+
+
+def _asking(place: _Place) -> tuple[_Asking, ...]:
+    found = []
+    for step, each in place.below.items():
+        below, own = _asking(each), OPEN if each.belongs is None else each.belongs
+        if below or own != OPEN:
+            found.append(_Asking(step, own, each, below))
+    return tuple(found)
 
 
 class RecordParts:
@@ -91,7 +100,7 @@ class RecordParts:
             dropped = name == Plain.DROP or isinstance(rules[path], DropRule)
             belongs = GONE if dropped else self.classes.index(collects[path]) if collects[path] else OPEN
             self._at(path).belongs = belongs
-        self._asking = self._root.pruned()
+        self._asking = _asking(self._root)
 
     def _at(self, path: FieldPath) -> _Place:
         place = self._root
@@ -106,7 +115,7 @@ class RecordParts:
             record: As ``load_record`` gives it; it is used up.
         """
         walk = _Walk(len(self.classes))
-        walk.through(record, self._asking, self._root, ())
+        walk.through(record, self._asking, ())
         parts = tuple(walk.dumped(values) if values else None for values in walk.values)
         rest = walk.dumped(record)
         told = b",true]" if walk.odd else b",false]"
@@ -123,26 +132,22 @@ class _Walk:
         self.holes: list[list[Any]] = []
         self.odd = False
 
-    def through(self, value: Any, asking: _Place, place: _Place, steps: tuple[Any, ...]) -> None:
+    def through(self, value: Any, asking: Sequence[_Asking], steps: tuple[Any, ...]) -> None:
         """Goes to what asks for something, below a value that itself asks for nothing."""
-        found: list[tuple[Any, Any, _Place, _Place]]
-        if type(value) is not dict:
-            below, whole = asking.below.get(EACH), place.below.get(EACH)
-            if below is None or whole is None:
-                return
-            found = [(step, child, below, whole) for step, child in enumerate(value)]
+        found: list[tuple[Any, Any, _Asking]]
+        if type(value) is dict:
+            found = [(each.step, value[each.step], each) for each in asking if each.step in value]
         else:
-            found = [(step, value[step], below, place.below[step])
-                     for step, below in asking.below.items() if step in value]  # fmt: skip
+            found = [(step, child, each) for each in asking if each.step is EACH for step, child in enumerate(value)]
         gone = []
-        for step, child, below, whole in found:
-            own = OPEN if whole.belongs is None else whole.belongs
+        for step, child, each in found:
+            own = each.own
             kind = type(child)
             if kind is dict or kind is list:
                 if own == OPEN:
-                    self.through(child, below, whole, (*steps, step))
+                    self.through(child, each.below, (*steps, step))
                 else:
-                    self.into(child, whole, own, (*steps, step))
+                    self.into(child, each.place, own, (*steps, step))
             elif own == GONE:
                 gone.append(step)
             elif own != OPEN:

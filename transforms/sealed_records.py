@@ -126,12 +126,14 @@ class RecordSealer:
                 rests.append(seal(day_key, parted.rest, place))
                 parts.append([None] * len(classes))
                 continue
-            filled = [number for number, part in enumerate(parted.parts) if part is not None]
-            plain = [parted.rest, *(part for part in parted.parts if part is not None)]
-            rest, *envelopes = seal_many(key, plain, [place, *(place + classes[number] for number in filled)])
-            rests.append(rest)
-            sealed = dict(zip(filled, envelopes, strict=True))
-            parts.append([sealed.get(number) for number in range(len(classes))])
+            plain, bounds = [parted.rest], [place]
+            for part, which in zip(parted.parts, classes, strict=True):
+                if part is not None:
+                    plain.append(part)
+                    bounds.append(place + which)
+            envelopes = iter(seal_many(key, plain, bounds))
+            rests.append(next(envelopes))
+            parts.append([None if part is None else next(envelopes) for part in parted.parts])
         count = len(refs)
         columns = [
             pa.array([placed.partition] * count, pa.string()),
