@@ -101,9 +101,10 @@ def _measured(parallelism: int, scale: float, *, protects: bool) -> Measured:
             flink_cluster(Path(folder), slots=parallelism) as flink,
             _launched(shop, flink, parallelism, protects=protects) as at,
         ):
-            at.wait(count)
+            began_with, worked = at.wait(1), _worker_seconds(flink)
+            core_records = at.wait(count) - began_with
             found.rate = at.rate()
-            found.core_rate = count / max(_worker_seconds(flink), 1e-9)
+            found.core_rate = core_records / max(_worker_seconds(flink) - worked, 1e-9)
             watches = protects and parallelism == LONG_RUN
             seconds = max(LATENCY_SECONDS * scale, 5.0, MINUTES * 60 if watches else 0.0)
             began, sampled = time.time(), _Sampled(flink)
@@ -127,7 +128,7 @@ class _Sampled:
         job = self._flink.newest_job()
 
         def watch() -> None:
-            seen = 0
+            seen = self._flink.jobs.checkpoints(job).completed
             while not ended.wait(2.0):
                 told = self._flink.jobs.checkpoints(job)
                 new = min(told.completed - seen, len(told.sizes))
@@ -151,13 +152,14 @@ class _Visible:
         self._failures = failures
         self._seen: dict[Path, tuple[float, ShardNote]] = {}
 
-    def wait(self, records: int) -> None:
-        """Waits until so many records are visible."""
+    def wait(self, records: int) -> int:
+        """Waits until so many records are visible, and returns how many are."""
         end = time.monotonic() + START_SECONDS + records / 500
-        while self._count() < records:
+        while (count := self._count()) < records:
             if self._failures or time.monotonic() > end:
                 raise RuntimeError(f"{self._count():,} of {records:,} records are visible: {self._failures}")
             time.sleep(0.1)
+        return count
 
     def rate(self) -> float:
         """Records a second from the first publication on, those of the first not counted."""
