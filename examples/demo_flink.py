@@ -60,7 +60,7 @@ def main() -> int:
         fetch_engines()
         return demo()
     except MissingError as lacking:
-        console.print(f"make demo-flink cannot run: {lacking}", markup=False)
+        console.print(f"make demo-flink cannot run: {lacking}", markup=False, soft_wrap=True)
         return MISSING
     except (StepError, EngineError, RuntimeError) as failure:
         console.print(f"The demo failed.\n{failure}\nWhat all parts said is below {PLACE}.", markup=False)
