@@ -7,11 +7,12 @@ ROOMS := schemas transforms pipelines
 # xdist workers; tests start real servers and pipelines of their own, so no more than the cores.
 WORKERS ?= auto
 
-.PHONY: help env demo demo-stream engines test soak check bench ns clean
+.PHONY: help env demo demo-stream demo-flink engines test soak check bench ns clean
 
 help:
 	@echo "make demo    protects examples/orders with the real command line and shows what happened"
 	@echo "make demo-stream  streams orders over a broker, kills the stream twice, shows the books"
+	@echo "make demo-flink  the same on a local Flink cluster and Kafka, its TaskManager killed on the way (needs Java and Maven)"
 	@echo "make engines  fetches Prism, Flink and Apache Kafka for tests; says which tool is missing"
 	@echo "make test    runs every test"
 	@echo "make test-yaml  runs the tests of Beam YAML in an environment of their own, since its needs slow Beam's start"
@@ -36,6 +37,9 @@ demo: env
 
 demo-stream: env
 	@$(BIN)/python examples/demo_stream.py
+
+demo-flink: env
+	@$(BIN)/python examples/demo_flink.py
 
 engines:
 	@$(PYTHON) tests/servers/engines.py

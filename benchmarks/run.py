@@ -27,6 +27,7 @@ SUITES = {
     "detection": "Detection in texts: how fast, rows per second",
     "detection_quality": "Detection in texts and columns: how well",
     "streams": "Streams of orders over a broker on the same machine, both cores",
+    "engines": "The unbounded graph: its plain parts on one core, and on Flink with both",
 }
 
 
@@ -72,6 +73,8 @@ def _shown(key: str, value: Any) -> str:
         return "–"
     if key in {"name", "limit", "peer"}:
         return str(value)
+    if key.endswith("_bytes") and abs(value) < 2**20:
+        return f"{value / 2**10:,.0f} KiB"
     if key == "peak_bytes":
         return f"{value / 2**20:,.0f} MiB"
     if "ratio" in key:

@@ -34,7 +34,7 @@ from servers.apache_kafka import apache_kafka
 from servers.availability import Server, missing
 from servers.tansu import tansu_broker
 
-__all__ = ["BROKERS", "Seen", "Server", "StreamShop", "resident_bytes", "stream_shop"]
+__all__ = ["BROKERS", "Seen", "Server", "StreamShop", "order_message", "resident_bytes", "stream_shop"]
 
 BROKERS = tuple(server for server in (Server.APACHE_KAFKA, Server.TANSU) if missing(server) is None)
 """Those that run on this machine."""
@@ -92,7 +92,7 @@ class StreamShop:
         settings = {"linger.ms": 20, "queue.buffering.max.messages": 2_000_000}
         producer = Producer({"bootstrap.servers": self.address, **settings})
         for number in range(count):
-            producer.produce("orders", _order(number, notes), partition=number % PARTITIONS)
+            producer.produce("orders", order_message(number, notes=notes), partition=number % PARTITIONS)
             if number % 10_000 == 0:
                 producer.poll(0)
         producer.flush()
@@ -191,7 +191,8 @@ def resident_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _order(number: int, notes: bool) -> bytes:
+def order_message(number: int, *, notes: bool = False) -> bytes:
+    """Returns an order as it is sent."""
     customer = number * 7919 % CUSTOMERS
     item = {"sku": f"TEA-{number % 50}", "quantity": 1 + number % 3, "price": 9.5}
     record = {
@@ -214,6 +215,6 @@ def _paced(broker: str, rate: int, seconds: float, times: Queue[np.ndarray[Any, 
             producer.poll(0)
             time.sleep(early)
         sent[number] = time.time()
-        producer.produce("orders", _order(number, notes=False), partition=number % PARTITIONS)
+        producer.produce("orders", order_message(number), partition=number % PARTITIONS)
     producer.flush()
     times.put(sent)

@@ -12,7 +12,7 @@ record as it was, where a field of a part that stays closed is empty text, 0, or
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -59,6 +59,25 @@ class _Place:
     below: dict[Step, _Place] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """A step to something that is in a class, or dropped, from a place whose own fields ask for nothing."""
+
+    step: Step
+    own: int
+    place: _Place
+    below: tuple[_Asking, ...]
+
+
+def _asking(place: _Place) -> tuple[_Asking, ...]:
+    found = []
+    for step, each in place.below.items():
+        below, own = _asking(each), OPEN if each.belongs is None else each.belongs
+        if below or own != OPEN:
+            found.append(_Asking(step, own, each, below))
+    return tuple(found)
+
+
 class RecordParts:
     """Takes records of one dataset apart.
 
@@ -81,6 +100,7 @@ class RecordParts:
             dropped = name == Plain.DROP or isinstance(rules[path], DropRule)
             belongs = GONE if dropped else self.classes.index(collects[path]) if collects[path] else OPEN
             self._at(path).belongs = belongs
+        self._asking = _asking(self._root)
 
     def _at(self, path: FieldPath) -> _Place:
         place = self._root
@@ -95,18 +115,53 @@ class RecordParts:
             record: As ``load_record`` gives it; it is used up.
         """
         walk = _Walk(len(self.classes))
-        walk.into(record, self._root, OPEN, ())
-        parts = tuple(_dumped(values) if values else None for values in walk.values)
-        return PartedRecord(_dumped([record, walk.holes, walk.odd]), parts)
+        walk.through(record, self._asking, ())
+        parts = tuple(walk.dumped(values) if values else None for values in walk.values)
+        rest = walk.dumped(record)
+        told = b",true]" if walk.odd else b",false]"
+        return PartedRecord(b"".join((b"[", rest, b",", _dumped(walk.holes), told)), parts)
 
 
 class _Walk:
     """Goes through one record and empties what belongs to a class."""
 
+    __slots__ = ("holes", "odd", "values")
+
     def __init__(self, classes: int) -> None:
         self.values: list[list[Any]] = [[] for _ in range(classes)]
         self.holes: list[list[Any]] = []
         self.odd = False
+
+    def through(self, value: Any, asking: Sequence[_Asking], steps: tuple[Any, ...]) -> None:
+        """Goes to what asks for something, below a value that itself asks for nothing."""
+        found: list[tuple[Any, Any, _Asking]]
+        if type(value) is dict:
+            found = [(each.step, value[each.step], each) for each in asking if each.step in value]
+        else:
+            found = [(step, child, each) for each in asking if each.step is EACH for step, child in enumerate(value)]
+        gone = []
+        for step, child, each in found:
+            own = each.own
+            kind = type(child)
+            if kind is dict or kind is list:
+                if own == OPEN:
+                    self.through(child, each.below, (*steps, step))
+                else:
+                    self.into(child, each.place, own, (*steps, step))
+            elif own == GONE:
+                gone.append(step)
+            elif own != OPEN:
+                self._leaf(value, step, child, own, steps)
+        for step in reversed(gone):
+            del value[step]
+
+    def dumped(self, value: Any) -> bytes:
+        """Returns a value as JSON, and notes if a number was in it that only its spelling holds."""
+        return orjson.dumps(value, self._spelled, orjson.OPT_PASSTHROUGH_SUBCLASS)
+
+    def _spelled(self, number: Any) -> Any:
+        self.odd = True
+        return orjson.Fragment(number.encode())
 
     def into(self, value: Any, place: _Place | None, belongs: int, steps: tuple[Any, ...]) -> None:
         is_object = type(value) is dict
@@ -132,9 +187,6 @@ class _Walk:
     def _leaf(self, parent: Any, step: Any, value: Any, own: int, steps: tuple[Any, ...]) -> None:
         kind = type(value)
         if kind is not str and isinstance(value, str):  # a number that only its spelling holds
-            self.odd = True
-            value = orjson.Fragment(value.encode())
-            parent[step] = value
             kind = int
         if own >= 0 and value is not None:
             parent[step] = HOLES[kind]

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from ..schemas.errors import SecretError
 from ..schemas.sealed_record import CLASSES_KEY, SEALED_RECORD_SCHEMA
-from .crypto.envelope import associated_data, bytes_field, number_field, open_sealed, seal, text_field
+from .crypto.envelope import associated_data, bytes_field, number_field, open_many, seal, seal_many, text_field
 from .dead_letters import key_period
 from .nested_columns import numpy_bools
 from .record_parts import PartedRecord, RecordParts, whole_record
@@ -122,11 +122,18 @@ class RecordSealer:
             place = bound.to(offset, ref, time)
             key = None if ref is None else keys.get(ref)
             periods.append(period if key is None else None)
-            rests.append(seal(day_key if key is None else key, parted.rest, place))
-            parts.append([
-                None if key is None or part is None else seal(key, part, place + which)
-                for part, which in zip(parted.parts, classes, strict=True)
-            ])  # fmt: skip
+            if key is None:
+                rests.append(seal(day_key, parted.rest, place))
+                parts.append([None] * len(classes))
+                continue
+            plain, bounds = [parted.rest], [place]
+            for part, which in zip(parted.parts, classes, strict=True):
+                if part is not None:
+                    plain.append(part)
+                    bounds.append(place + which)
+            envelopes = iter(seal_many(key, plain, bounds))
+            rests.append(next(envelopes))
+            parts.append([None if part is None else next(envelopes) for part in parted.parts])
         count = len(refs)
         columns = [
             pa.array([placed.partition] * count, pa.string()),
@@ -212,12 +219,10 @@ def open_records(
             erased[chosen[place]] = True
             continue
         bound = bounds[partition].to(offset, ref, times[place])
-        opened = {
-            number: open_sealed(key, part, bound + classes[number])
-            for number, part in enumerate(parts)
-            if part is not None and open_parts[number][place]
-        }
-        lines[chosen[place]] = whole_record(open_sealed(key, rest, bound), opened)
+        wanted = [number for number, part in enumerate(parts) if part is not None and open_parts[number][place]]
+        envelopes = [rest, *(parts[number] for number in wanted)]
+        plain = open_many(key, envelopes, [bound, *(bound + classes[number] for number in wanted)])
+        lines[chosen[place]] = whole_record(plain[0], dict(zip(wanted, plain[1:], strict=True)))
     return OpenedRecords(lines=lines, erased=erased)
 
 

@@ -34,10 +34,17 @@ class KnownEntries:
         # Id, time and padding of a slot lie within one line of the processor's cache, and are fetched as one item.
         self._slots = np.zeros((slots, 4), np.uint64)
         self._items = self._slots.view("V32")[:, 0]
+        self._filled: list[Rows] = []
+        self._few = slots // 64
 
     def clear(self) -> None:
-        """Forgets all."""
-        self._slots[:] = 0
+        """Forgets all; where little was noted, in the time that little takes."""
+        if sum(map(len, self._filled)) > self._few:
+            self._slots[:] = 0
+        else:
+            for places in self._filled:
+                self._slots[places] = 0
+        self._filled.clear()
 
     def times(self, ids: Words) -> Times:
         """Returns the event time that each entry is known to have at least, ``UNKNOWN`` where it is not known.
@@ -61,6 +68,8 @@ class KnownEntries:
         places, rows = np.unique(places, return_index=True)
         self._slots[places, :2] = ids[rows]
         self._slots[places, 2] = times[rows].view(np.uint64)
+        if sum(map(len, self._filled)) <= self._few:
+            self._filled.append(places)
 
     def _times_in(self, ids: Words, side: int) -> Times:
         kept = self._items[self._places(ids, side)].view(np.uint64).reshape(-1, 4)

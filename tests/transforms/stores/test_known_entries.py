@@ -165,3 +165,17 @@ def test_no_candidates_are_no_entries(candidates: list[Candidates]) -> None:
     found = distinct([CandidateIds().of(part) for part in candidates])
     assert len(found) == 0 and found.entry_keys() == [] and found.values(np.array([], np.int64)) == []
     assert found.refs.to_pylist() == [] and list(found.by_domain(np.zeros(0, np.bool_))) == []
+
+
+@pytest.mark.parametrize("sizes", [[20], [20, 20], [20, 20, 20, 20], [400], [20, 400, 20]])
+def test_what_was_cleared_is_forgotten_whether_little_or_much_was_noted(sizes: list[int]) -> None:
+    known = KnownEntries(1 << 12)
+    random = np.random.default_rng(2)
+    for _ in range(3):
+        noted = [random.integers(1, 2**63, (size, 2), dtype=np.uint64) for size in sizes]
+        for ids in noted:
+            known.note(ids, np.arange(len(ids)))
+        assert (known.times(noted[-1]) != UNKNOWN).any()
+        known.clear()
+        assert all((known.times(ids) == UNKNOWN).all() for ids in noted)
+        assert not known._slots.any()
