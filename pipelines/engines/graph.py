@@ -187,7 +187,8 @@ class _ShardFn(beam.DoFn):
     @guarded("open")
     def setup(self) -> None:
         self._stage = self._shared.open()
-        self._shards: dict[int, Shard] = {}
+        # All of them, before any state comes: see ``shard_output``.
+        self._shards = [self._shard(number) for number in range(self._options.shards)]
 
     @guarded("protect")
     def process(
@@ -209,7 +210,7 @@ class _ShardFn(beam.DoFn):
             if not memory.due(watermark, self._options.limits):
                 return
         memory = ShardMemory.read(head.read())
-        stepped = self._shard(number).step(memory.state(waiting.read()), watermark)
+        stepped = self._shards[number].step(memory.state(waiting.read()), watermark)
         waiting.clear()
         after = ShardMemory.of(stepped.state)
         for left in after.parcels:
@@ -219,9 +220,7 @@ class _ShardFn(beam.DoFn):
             yield str(number).encode()
 
     def _shard(self, number: int) -> Shard:
-        if number not in self._shards:
-            options = self._options
-            self._shards[number] = Shard(
-                self._shared, number, Path(options.out), launch=options.launch, limits=options.limits, clock=_now
-            )  # fmt: skip
-        return self._shards[number]
+        options = self._options
+        return Shard(
+            self._shared, number, Path(options.out), launch=options.launch, limits=options.limits, clock=_now
+        )  # fmt: skip

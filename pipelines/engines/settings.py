@@ -14,7 +14,7 @@ from ...schemas.errors import ConfigError, OutputError
 from ..publication import DATA, DEAD_LETTERS, FILE_SCHEME, STREAM, is_local
 from ..streams.output import JOURNAL, LOCK
 from .durable import exchange_text
-from .shard_output import CLOSED
+from .shard_output import end_publication
 
 __all__ = ["EngineSettings", "close_settings", "is_engine_output", "launching", "read_settings"]
 
@@ -103,7 +103,7 @@ def close_settings(out: str) -> None:
     root = _folder(out)
     with _locked(root):
         closed = replace(read_settings(out), closed=True)
-        (root / STREAM / CLOSED).touch()
+        end_publication(root)
         exchange_text(_settings_of(root), json.dumps(asdict(closed)))
 
 
