@@ -44,7 +44,7 @@ POLICY = Policy(
         "token": TOKEN,
         "other": {**TOKEN, "collect": ["give", "use"]},
         "hidden": {"action": "redact"},
-    },  # fmt: skip
+    },
     datasets={
         "data": Dataset(
             subject="who", event_time="when", fields={FieldPath.parse(path): rule for path, rule in FIELDS.items()}
