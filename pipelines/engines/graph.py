@@ -27,6 +27,7 @@ from ...transforms.failures import guarded
 from ...transforms.stage import SharedStage
 from ..streams.message_source import MessageTopic
 from ..streams.places import open_topic
+from .consent_ends import note_consents
 from .lanes import Advanced, ConsentLane, OrderLane
 from .shard import Shard, ShardLimits
 from .shard_memory import ShardMemory
@@ -51,6 +52,7 @@ class GraphOptions:
         out: Folder of the output, the same for all workers.
         launch: Id of the launch.
         starts: By partition of records, where lanes begin of which the engine remembers nothing.
+        consent_starts: Likewise, of consents.
         lanes: That read records side by side.
         shards: That decide and write side by side.
         most: Records that a lane takes at each tick.
@@ -62,6 +64,7 @@ class GraphOptions:
     out: str
     launch: str
     starts: Mapping[str, int] = field(default_factory=dict)
+    consent_starts: Mapping[str, int] = field(default_factory=dict)
     lanes: int = 1
     shards: int = 16
     most: int = 20_000
@@ -168,12 +171,15 @@ class _ConsentsFn(_LaneFn):
 
     @guarded("consent")
     def process(self, element: Keyed, offsets: Any = OFFSETS) -> Iterator[Keyed]:
-        options, before = self._options, _read(offsets, {})
+        options, before = self._options, _read(offsets, self._options.consent_starts)
         if self._lane is None:
             if options.consents is not None:
-                self._topic = open_topic(options.consents, option="--consents", received=_unreceived)
+                self._topic = open_topic(options.consents, option="--consents", received=_unreceived, complete=True)
             self._lane = ConsentLane(self._stage, self._topic, shards=options.shards, clock=_now)
-        yield from self._moved(self._lane.advance(before), before, offsets)
+        advanced = self._lane.advance(before)
+        if advanced.offsets != before:
+            note_consents(Path(options.out), advanced.offsets)
+        yield from self._moved(advanced, before, offsets)
 
 
 class _ShardFn(beam.DoFn):

@@ -32,6 +32,7 @@ from ..manifest_file import key_versions_of
 from ..pipeline_runs import LOCAL_RUNNER, open_pipeline
 from ..publication import FILE_SCHEME
 from ..streams.places import KAFKA
+from .consent_ends import noted_consents
 from .graph import GraphOptions, ProtectUnbounded
 from .manifests import EngineManifests
 from .settings import EngineSettings, launching
@@ -183,6 +184,7 @@ def _graph(options: EngineOptions, launch: str) -> GraphOptions:
         out=str(root),
         launch=launch,
         starts=published_ends(root, options.shards),
+        consent_starts=noted_consents(root),
         lanes=options.lanes,
         shards=options.shards,
         limits=ShardLimits(join=join, latency=_micros(options.latency)),
