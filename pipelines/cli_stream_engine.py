@@ -105,9 +105,10 @@ def close(
     from .engines.settings import close_settings
 
     project = open_project(context, config)
-    close_settings(out)
     if _sealed(project, out) is None:
         raise ConfigError(f"{out}: the stream has published nothing; there is nothing to close")
+    close_settings(out)
+    _sealed(project, out)
     notice(f"{out}: closed. Check it: consentry verify {out}")
 
 

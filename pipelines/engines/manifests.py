@@ -6,6 +6,7 @@ it lists some that are gone for a moment; a launcher makes it again every few se
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,8 @@ from .settings import EngineSettings, read_settings
 from .shard_output import SHARDS, SHOWN, ShardNote, read_note
 
 __all__ = ["EngineManifests"]
+
+LOCK = "manifest.lock"
 
 
 class _Place(NamedTuple):
@@ -65,12 +68,14 @@ class EngineManifests:
             RunError: The books do not balance.
             OutputError: A note is damaged.
         """
-        notes = self._read()
-        if not notes:
-            return None
         settings = read_settings(self._out)
-        manifest = sign_manifest(self._manifest(settings, notes, clock), self._keys)
-        exchange_text(self._root / MANIFEST_NAME, manifest.dumps())
+        with (self._root / STREAM / LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a launcher and `stream seal` may do it at a time
+            notes = self._read()
+            if not notes:
+                return None
+            manifest = sign_manifest(self._manifest(settings, notes, clock), self._keys)
+            exchange_text(self._root / MANIFEST_NAME, manifest.dumps())
         return manifest
 
     def _read(self) -> list[ShardNote]:

@@ -12,13 +12,12 @@ from pathlib import Path
 
 from ...schemas.errors import ConfigError, OutputError
 from ..publication import DATA, DEAD_LETTERS, FILE_SCHEME, STREAM, is_local
-from ..streams.output import JOURNAL, LOCK
+from ..streams.output import ENGINE, JOURNAL, LOCK
 from .durable import exchange_text
 from .shard_output import end_publication
 
 __all__ = ["EngineSettings", "close_settings", "is_engine_output", "launching", "read_settings"]
 
-SETTINGS = "engine.json"
 OPTIONS = {"tenant": "--config", "dataset": "--dataset", "source": "--from", "shards": "--shards", "fields": "policy"}
 """What a stream that goes on may not bring otherwise, and what brings it."""
 
@@ -99,7 +98,13 @@ def launching(out: str, fresh: EngineSettings) -> Iterator[EngineSettings]:
 
 
 def close_settings(out: str) -> None:
-    """Notes that the stream of an output has ended."""
+    """Notes that the stream of an output has ended.
+
+    Raises:
+        ConfigError: No stream on an engine writes there.
+        OutputError: Its settings are damaged, or a launcher is at work.
+    """
+    read_settings(out)
     root = _folder(out)
     with _locked(root):
         closed = replace(read_settings(out), closed=True)
@@ -142,7 +147,7 @@ def _checked(settled: EngineSettings, fresh: EngineSettings) -> EngineSettings:
 
 
 def _settings_of(root: Path) -> Path:
-    return root / STREAM / SETTINGS
+    return root / STREAM / ENGINE
 
 
 def _folder(out: str) -> Path:

@@ -37,10 +37,10 @@ from ...transforms.tally import Tally
 from ..outcome import Outcome
 from ..publication import DATA, DEAD_LETTERS, STREAM
 from ..sinks import Receipt
+from ..streams.output import CLOSED
 from .durable import exchange_text, sync_folder
 
 __all__ = [
-    "CLOSED",
     "SHARDS",
     "SHOWN",
     "Published",
@@ -56,8 +56,6 @@ __all__ = [
 SHARDS = "shards"
 STAGING = "staging"
 OWNER, LOCK = "owner", "lock"
-CLOSED = "closed"
-"""A file whose presence ends all publication."""
 LAUNCH = "launch"
 """A file with the id of the one launch that may publish."""
 SHOWN, BEGUN = ".json", ".begun"

@@ -25,12 +25,25 @@ from ..sinks import Receipt
 from .compaction import made_merge, show_merge
 from .journal import Merge
 
-__all__ = ["JOURNAL", "LOCK", "StreamOutput", "is_stream_output", "open_stream_output"]
+__all__ = [
+    "CLOSED",
+    "ENGINE",
+    "JOURNAL",
+    "LOCK",
+    "StreamOutput",
+    "is_at_engine",
+    "is_stream_output",
+    "open_stream_output",
+]
 
 STAGING = "staging"
 MERGING = "merging"
 LOCK = "lock"
 JOURNAL = "journal.db"
+ENGINE = "engine.json"
+"""The settings of a stream on an engine, in the place of a journal."""
+CLOSED = "closed"
+"""A file whose presence ends all publication of a stream on an engine."""
 ATTEMPTS = 10
 
 
@@ -136,6 +149,12 @@ def is_stream_output(out: str) -> bool:
     return is_local(out) and (Path(out.removeprefix(FILE_SCHEME)) / STREAM / JOURNAL).is_file()
 
 
+def is_at_engine(out: str) -> bool:
+    """Whether a stream on an engine writes to a folder, or may go on there."""
+    folder = Path(out.removeprefix(FILE_SCHEME)) / STREAM
+    return is_local(out) and (folder / ENGINE).is_file() and not (folder / CLOSED).exists()
+
+
 @contextmanager
 def open_stream_output(out: str) -> Iterator[StreamOutput]:
     """Yields the output in a folder, made where there is none, that no other program writes to meanwhile.
@@ -149,6 +168,8 @@ def open_stream_output(out: str) -> Iterator[StreamOutput]:
     try:
         if root.is_dir() and any(root.iterdir()) and not (root / STREAM).is_dir():
             raise OutputError(f"{root}: is not empty, and no output of a stream; name another --out")
+        if (root / STREAM / ENGINE).exists():
+            raise OutputError(f"{root}: a stream on an engine wrote it; go on with --runner, or name a new --out")
         for folder in (root / STREAM, root / DATA, root / DEAD_LETTERS):
             folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(root / STREAM / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
