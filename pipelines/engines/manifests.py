@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from ...schemas.errors import ConfigError
 from ...schemas.manifest import MANIFEST_NAME, KeyVersions, Manifest
 from ...schemas.policy import Policy
 from ...schemas.project import Project
@@ -25,6 +26,7 @@ from ..outcome import Outcome
 from ..publication import FILE_SCHEME, STREAM
 from ..streams.stream_manifest import StreamState, stream_manifest
 from .durable import exchange_text
+from .handing_over import hand_over
 from .settings import EngineSettings, read_settings
 from .shard_output import SHARDS, SHOWN, ShardNote, read_note
 
@@ -65,10 +67,13 @@ class EngineManifests:
             clock: Microseconds UTC.
 
         Raises:
+            ConfigError: The stream was closed: what has rewritten its output since would be undone.
             RunError: The books do not balance.
             OutputError: A note is damaged.
         """
         settings = read_settings(self._out)
+        if settings.closed:
+            raise ConfigError(f"{self._out}: was closed, and its manifest is the last one; there is nothing to sign")
         with (self._root / STREAM / LOCK).open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # a launcher and `stream seal` may do it at a time
             notes = self._read()
@@ -77,6 +82,18 @@ class EngineManifests:
             manifest = sign_manifest(self._manifest(settings, notes, clock), self._keys)
             exchange_text(self._root / MANIFEST_NAME, manifest.dumps())
         return manifest
+
+    def hand_over(self, settings: EngineSettings, *, clock: int) -> None:
+        """Seals for the last time, and makes what rewritings of the output go by.
+
+        Args:
+            settings: Of the output.
+            clock: Microseconds UTC.
+        """
+        manifest = self.seal(clock=clock)
+        notes = list(self._notes.values())
+        if manifest is not None:
+            hand_over(self._root, settings, notes, manifest, _joint(note.columns for note in notes), clock=clock)
 
     def _read(self) -> list[ShardNote]:
         found: dict[_Place, ShardNote] = {}

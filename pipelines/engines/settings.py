@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -97,8 +97,12 @@ def launching(out: str, fresh: EngineSettings) -> Iterator[EngineSettings]:
         yield settings
 
 
-def close_settings(out: str) -> None:
-    """Notes that the stream of an output has ended.
+def close_settings(out: str, finish: Callable[[EngineSettings], None] = lambda _: None) -> None:
+    """Notes that the stream of an output has ended; of one that has, nothing more.
+
+    Args:
+        out: Folder of the output.
+        finish: Called when nobody can publish any more, before it is noted.
 
     Raises:
         ConfigError: No stream on an engine writes there.
@@ -107,9 +111,12 @@ def close_settings(out: str) -> None:
     read_settings(out)
     root = _folder(out)
     with _locked(root):
-        closed = replace(read_settings(out), closed=True)
+        settings = read_settings(out)
+        if settings.closed:
+            return
         end_publication(root)
-        exchange_text(_settings_of(root), json.dumps(asdict(closed)))
+        finish(settings)
+        exchange_text(_settings_of(root), json.dumps(asdict(replace(settings, closed=True))))
 
 
 @contextmanager
@@ -124,7 +131,7 @@ def _locked(root: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{root}: cannot be written ({error.strerror}); name a folder of your own") from None
     try:
-        if (root / STREAM / JOURNAL).exists():
+        if (root / STREAM / JOURNAL).exists() and not _settings_of(root).exists():
             raise ConfigError(f"{root}: a stream on one machine wrote it; go on without --runner, or name a new --out")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -31,6 +31,7 @@ __all__ = [
     "JOURNAL",
     "LOCK",
     "StreamOutput",
+    "check_no_engine",
     "is_at_engine",
     "is_stream_output",
     "open_stream_output",
@@ -155,6 +156,16 @@ def is_at_engine(out: str) -> bool:
     return is_local(out) and (folder / ENGINE).is_file() and not (folder / CLOSED).exists()
 
 
+def check_no_engine(out: str) -> None:
+    """Refuses the output of a stream on an engine: how far its shards were, no journal can tell.
+
+    Raises:
+        OutputError: It is one, closed or not.
+    """
+    if is_local(out) and (Path(out.removeprefix(FILE_SCHEME)) / STREAM / ENGINE).exists():
+        raise OutputError(f"{out}: a stream on an engine wrote it; go on with --runner, or name a new --out")
+
+
 @contextmanager
 def open_stream_output(out: str) -> Iterator[StreamOutput]:
     """Yields the output in a folder, made where there is none, that no other program writes to meanwhile.
@@ -168,8 +179,6 @@ def open_stream_output(out: str) -> Iterator[StreamOutput]:
     try:
         if root.is_dir() and any(root.iterdir()) and not (root / STREAM).is_dir():
             raise OutputError(f"{root}: is not empty, and no output of a stream; name another --out")
-        if (root / STREAM / ENGINE).exists():
-            raise OutputError(f"{root}: a stream on an engine wrote it; go on with --runner, or name a new --out")
         for folder in (root / STREAM, root / DATA, root / DEAD_LETTERS):
             folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(root / STREAM / LOCK, os.O_RDWR | os.O_CREAT, 0o600)

@@ -169,6 +169,8 @@ def test_a_stream_is_launched_sealed_closed_and_then_an_output_like_any_other(sh
         refused = in_shop(shop, *command)
         assert refused.code == 2, (command, refused.err)
         assert "a stream on an engine writes it; stop the job, then `consentry stream close" in refused.said
+    erased = in_shop(shop, "subject", "erase", "--subject", SUBJECTS[5], "--outputs", out, "--yes")
+    assert (erased.code, "a stream on an engine writes it; stop the job" in erased.said) == (2, True), erased.err
     sealed = in_shop(shop, "stream", "seal", out, "--json")
     assert sealed.json()["books"] == {"in": 7, "out": 6, "dropped": 0, "dead_lettered": 1}
     assert in_shop(shop, "verify", out).code == 0
@@ -181,3 +183,20 @@ def test_a_stream_is_launched_sealed_closed_and_then_an_output_like_any_other(sh
     who = ("--purpose", "support", "--role", "agent", "--actor", "kim")
     detokenized = in_shop(shop, "detokenize", "card", tokens[0], *who)
     assert CARDS[0] in detokenized.out, detokenized.err
+
+    withdrawal = {**event, "subject": SUBJECTS[0], "decision": "withdrawn", "effective_at": "2026-02-01T00:00:00Z"}
+    (shop / "late.jsonl").write_text(json.dumps(withdrawal) + "\n")
+    assert in_shop(shop, "consent", "import", shop / "late.jsonl").code == 0
+    redacted = in_shop(shop, "redact", out)
+    assert redacted.code == 0, redacted.err
+    assert rows(out)[0]["payment"]["card"] == "[redacted]"
+    assert rows(out)[1] == found[1]
+    assert in_shop(shop, "verify", out).code == 0
+    # What was rewritten is not what the shards had published: signing that again would undo it.
+    assert in_shop(shop, "stream", "seal", out).code == 2
+    assert in_shop(shop, "stream", "close", out).code == 0
+    assert in_shop(shop, "dead-letters", "replay", out).code == 0
+    assert in_shop(shop, "retokenize", out).code == 0
+    assert in_shop(shop, "subject", "erase", "--subject", SUBJECTS[1], "--outputs", out, "--yes").code == 0
+    assert rows(out)[1]["payment"]["card"] == "[redacted]"
+    assert in_shop(shop, "verify", out).code == 0
