@@ -232,6 +232,8 @@ class ShardOutput:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        if not (self._root / STREAM).is_dir():
+            raise RunError(f"shard {self._name}: the output was replaced by another one; cancel this job")
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / LOCK).open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -131,6 +131,16 @@ def test_a_worker_of_an_older_launch_publishes_nothing(out: Path) -> None:
     assert rows_of(out) == [1]
 
 
+def test_nothing_is_written_into_what_has_taken_the_place_of_the_output(out: Path) -> None:
+    older = shard(out)
+    lot = publish(older, 0, "", [1], "first").lot
+    out.rename(out.with_name("before"))
+    out.mkdir()
+    with pytest.raises(RunError, match="shard 03: the output was replaced by another one; cancel this job"):
+        publish(older, 1, lot, [2], "first")
+    assert not list(out.iterdir())
+
+
 def test_a_closed_output_takes_nothing_more_and_waits_for_who_is_at_work(out: Path) -> None:
     at_work, done, order = threading.Event(), threading.Event(), []
 
