@@ -102,7 +102,12 @@ def stream(
     lanes: Annotated[int, typer.Option(metavar="N", min=1, help="With --runner: readers side by side.")] = 1,
     shards: Annotated[int, typer.Option(metavar="N", min=1, max=99, help="With --runner: deciders side by side.")] = 16,
     wait: Annotated[
-        float, typer.Option(metavar="S", min=0, help="With --runner: seconds that events wait for later consents.")
+        float,
+        typer.Option(
+            metavar="S",
+            min=0,
+            help="With --runner: seconds that events wait; more than clocks differ.",
+        ),
     ] = 0.0,
     patience: Annotated[
         float,
@@ -181,7 +186,7 @@ class _Places:
         place = open_source(self.source, self.reader, policy, dataset_of(policy, options.dataset), received=received)
         found: _OpenPlaces = {"source": opened.enter_context(closing(place)), "consents": None, "sink": None}
         if self.consents is not None:
-            topic = open_topic(self.consents, option="--consents", received=received)
+            topic = open_topic(self.consents, option="--consents", received=received, complete=True)
             found["consents"] = opened.enter_context(closing(topic))
         if self.to is not None:
             sink = open_sink(self.to, read=(self.source, self.consents or ""))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..schemas.manifest import Manifest
     from ..schemas.project import Project
     from .engines.launch import EngineOptions
+    from .engines.manifests import EngineManifests
 
 __all__ = ["RunnerGroup", "close", "runner_arguments", "seal", "stream_on_engine"]
 
@@ -84,7 +85,7 @@ def seal(
     json: JsonOption = False,
 ) -> None:
     """Sign what a stream on an engine has published by now; while `consentry stream --runner` watches, it does so."""
-    manifest = _sealed(open_project(context, config), out)
+    manifest = _manifests(open_project(context, config), out).seal(clock=now_us())
     if json:
         print_json(None if manifest is None else manifest.as_json())
     elif manifest is None:
@@ -102,19 +103,20 @@ def close(
 
     Stop the job first. Whatever is still running can publish nothing more.
     """
-    from .engines.settings import close_settings
+    from .engines.settings import close_settings, read_settings
 
     project = open_project(context, config)
-    close_settings(out)
-    if _sealed(project, out) is None:
-        raise ConfigError(f"{out}: the stream has published nothing; there is nothing to close")
+    if not read_settings(out).closed:
+        manifests = _manifests(project, out)
+        if manifests.seal(clock=now_us()) is None:
+            raise ConfigError(f"{out}: the stream has published nothing; there is nothing to close")
+        close_settings(out, lambda settings: manifests.hand_over(settings, clock=now_us()))
     notice(f"{out}: closed. Check it: consentry verify {out}")
 
 
-def _sealed(project: Project, out: str) -> Manifest | None:
+def _manifests(project: Project, out: str) -> EngineManifests:
     from ..schemas.policy_file import read_policy
     from .engines.manifests import EngineManifests
     from .keyring_files import open_proof_keys
 
-    manifests = EngineManifests(project, read_policy(project.policy), open_proof_keys(project), out)
-    return manifests.seal(clock=now_us())
+    return EngineManifests(project, read_policy(project.policy), open_proof_keys(project), out)

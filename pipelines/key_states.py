@@ -16,7 +16,7 @@ from ..transforms.crypto.keyring import Keyring, KeySet, KeyState
 from .desk import open_stores
 from .keyring_files import alone_with_keyring, open_keyring, open_project_kek
 from .known_outputs import KnownOutput, open_known_outputs
-from .streams.output import is_stream_output, open_stream_output
+from .streams.output import is_at_engine, is_stream_output, open_stream_output
 
 __all__ = ["change_key_state", "checked_change", "needs_of_version"]
 
@@ -92,6 +92,8 @@ def _at_work(project: Project) -> Iterator[str]:
 
 
 def _streams(place: str) -> bool:
+    if is_at_engine(place):
+        return True
     if not is_stream_output(place):
         return False
     try:

@@ -5,12 +5,16 @@ record is decided once the watermark has passed the instant at which it was read
 that position. So whoever says no, and places an order afterwards, is never overtaken by the order, on however many
 machines the two travel; and a record never waits for an event time, which a silent partition could hold back for ever.
 
+Clocks of machines differ: ``wait`` must be longer than they differ. And records of one partition go on in the order of
+their offsets, whatever clocks said when they were read, so that the last one that was published tells of all before.
+
 A shard that gets no watermark for ``patience`` gives its records up: their consent cannot be known, and they go to the
 dead letters, sealed as they are and to be replayed. So a state has an end, whatever happens to the consents.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -116,19 +120,39 @@ def join_consents(
     decidable: list[Decidable] = []
     given_up: list[pa.RecordBatch] = []
     left: list[pa.RecordBatch] = []
+    known_until, vain_until = known.instant - limits.wait, now - limits.wait - limits.patience
+    firsts = _first_left(waiting, max(known_until, vain_until))
     for each in waiting:
-        ready, rest = _split(each, known.instant - limits.wait)
+        going, rest = _split(each, max(known_until, vain_until), firsts)
+        ready, vain = _split(going, known_until, {})
         decidable += [Decidable(ready, known)] if ready.num_rows else []
-        vain, rest = _split(rest, now - limits.wait - limits.patience)
         given_up += [vain] if vain.num_rows else []
         left += [rest] if rest.num_rows else []
     after = replace(state, watermark=known, waiting=tuple(left))
     return Joined(state=after, decidable=tuple(decidable), given_up=tuple(given_up))
 
 
-def _split(records: pa.RecordBatch, until: int) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    """Returns the records that were read before an instant, and the others."""
+def _first_left(waiting: Sequence[pa.RecordBatch], until: int) -> dict[str, int]:
+    """Returns by partition the first offset that was not read before an instant; none where there is no such."""
+    firsts: dict[str, int] = {}
+    for each in waiting:
+        late = pc.greater_equal(each["read_at"], until)
+        if pc.any(late).as_py():
+            left = pa.Table.from_batches([each.select(["partition", "offset"]).filter(late)])
+            least = left.group_by("partition").aggregate([("offset", "min")])
+            for partition, offset in zip(
+                *(least[name].to_pylist() for name in ("partition", "offset_min")), strict=True
+            ):
+                firsts[partition] = min(firsts.get(partition, offset), offset)
+    return firsts
+
+
+def _split(records: pa.RecordBatch, until: int, firsts: Mapping[str, int]) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Returns the records that were read before an instant and lie before the first one left, and the others."""
     before = pc.less(records["read_at"], until)
+    for partition, first in firsts.items():
+        elsewhere = pc.not_equal(records["partition"], partition)
+        before = pc.and_(before, pc.or_(elsewhere, pc.less(records["offset"], first)))
     count = pc.sum(before).as_py() or 0
     if count in (0, records.num_rows):
         return records.slice(0, count), records.slice(count)

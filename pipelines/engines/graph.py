@@ -28,6 +28,7 @@ from ...transforms.stage import SharedStage
 from ..streams.message_source import MessageTopic
 from ..streams.places import open_topic
 from ..streams.record_sink import RecordSink, open_sink
+from .consent_ends import note_consents
 from .lanes import Advanced, ConsentLane, OrderLane
 from .shard import Shard, ShardLimits
 from .shard_memory import ShardMemory
@@ -53,6 +54,7 @@ class GraphOptions:
         to: URI of a topic that gets protected records as well; None: none does.
         launch: Id of the launch.
         starts: By partition of records, where lanes begin of which the engine remembers nothing.
+        consent_starts: Likewise, of consents.
         lanes: That read records side by side.
         shards: That decide and write side by side.
         most: Records that a lane takes at each tick.
@@ -65,6 +67,7 @@ class GraphOptions:
     launch: str
     to: str | None = None
     starts: Mapping[str, int] = field(default_factory=dict)
+    consent_starts: Mapping[str, int] = field(default_factory=dict)
     lanes: int = 1
     shards: int = 16
     most: int = 20_000
@@ -171,12 +174,15 @@ class _ConsentsFn(_LaneFn):
 
     @guarded("consent")
     def process(self, element: Keyed, offsets: Any = OFFSETS) -> Iterator[Keyed]:
-        options, before = self._options, _read(offsets, {})
+        options, before = self._options, _read(offsets, self._options.consent_starts)
         if self._lane is None:
             if options.consents is not None:
-                self._topic = open_topic(options.consents, option="--consents", received=_unreceived)
+                self._topic = open_topic(options.consents, option="--consents", received=_unreceived, complete=True)
             self._lane = ConsentLane(self._stage, self._topic, shards=options.shards, clock=_now)
-        yield from self._moved(self._lane.advance(before), before, offsets)
+        advanced = self._lane.advance(before)
+        if advanced.offsets != before:
+            note_consents(Path(options.out), advanced.offsets)
+        yield from self._moved(advanced, before, offsets)
 
 
 class ShardFn(beam.DoFn):
@@ -191,10 +197,11 @@ class ShardFn(beam.DoFn):
     def setup(self) -> None:
         """Opens the stage, or joins the one of this process."""
         self._stage = self._shared.open()
-        self._shards: dict[int, Shard] = {}
         options = self._options
         read = (options.source, options.consents or "")
         self._sink = None if options.to is None else open_sink(options.to, read=read)
+        # All of them, before any state comes: see ``shard_output``.
+        self._shards = [self._shard(number) for number in range(self._options.shards)]
 
     @guarded("protect")
     def process(
@@ -217,7 +224,7 @@ class ShardFn(beam.DoFn):
             if not memory.due(watermark, self._options.limits):
                 return
         memory = ShardMemory.read(head.read())
-        stepped = self._shard(number).step(memory.state(waiting.read()), watermark)
+        stepped = self._shards[number].step(memory.state(waiting.read()), watermark)
         waiting.clear()
         after = ShardMemory.of(stepped.state)
         for left in after.parcels:
@@ -227,18 +234,16 @@ class ShardFn(beam.DoFn):
             yield str(number).encode()
 
     def _shard(self, number: int) -> Shard:
-        if number not in self._shards:
-            options = self._options
-            self._shards[number] = Shard(
-                self._shared,
-                number,
-                Path(options.out),
-                launch=options.launch,
-                limits=options.limits,
-                clock=_now,
-                sink=self._sink,
-            )
-        return self._shards[number]
+        options = self._options
+        return Shard(
+            self._shared,
+            number,
+            Path(options.out),
+            launch=options.launch,
+            limits=options.limits,
+            clock=_now,
+            sink=self._sink,
+        )
 
     def teardown(self) -> None:
         """Closes the sink."""

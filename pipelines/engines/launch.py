@@ -34,6 +34,7 @@ from ..publication import FILE_SCHEME
 from ..streams.places import KAFKA
 from ..streams.record_sink import open_sink
 from ..streams.run import note_stream
+from .consent_ends import noted_consents
 from .graph import GraphOptions, ProtectUnbounded
 from .manifests import EngineManifests
 from .settings import EngineSettings, launching
@@ -133,10 +134,11 @@ def run_on_engine(
         config = replace(config, key_version=settings.key_version)
         note_stream(project, _known(config, settings, options.out))
         pipeline = open_pipeline(options.runner, _arguments(options))
-        graph = _graph(options)
+        launch = secrets.token_hex(8)
+        # An older job may take files back until it is shut out, so only then it is certain how far its shards are.
+        begin_launch(_root(options), launch)
         driven = pipeline | "Ticks" >> ticks_of(options)
-        driven | "ProtectUnbounded" >> ProtectUnbounded(SharedStage(config), graph)
-        begin_launch(Path(graph.out), graph.launch)
+        driven | "ProtectUnbounded" >> ProtectUnbounded(SharedStage(config), _graph(options, launch))
         manifests = EngineManifests(project, policy, keys, options.out)
         return _watched(pipeline, manifests, options, watch, stop, clock)
 
@@ -184,16 +186,21 @@ def _known(config: StageConfig, settings: EngineSettings, out: str) -> KnownOutp
     )
 
 
-def _graph(options: EngineOptions) -> GraphOptions:
-    root = Path(options.out.removeprefix(FILE_SCHEME)).resolve()
+def _root(options: EngineOptions) -> Path:
+    return Path(options.out.removeprefix(FILE_SCHEME)).resolve()
+
+
+def _graph(options: EngineOptions, launch: str) -> GraphOptions:
+    root = _root(options)
     join = JoinLimits(wait=_micros(options.wait), patience=_micros(options.patience))
     return GraphOptions(
         source=options.source,
         consents=options.consents,
         out=str(root),
         to=options.to,
-        launch=secrets.token_hex(8),
+        launch=launch,
         starts=published_ends(root, options.shards),
+        consent_starts=noted_consents(root),
         lanes=options.lanes,
         shards=options.shards,
         limits=ShardLimits(join=join, latency=_micros(options.latency)),

@@ -6,12 +6,14 @@ it lists some that are gone for a moment; a launcher makes it again every few se
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 
+from ...schemas.errors import ConfigError
 from ...schemas.manifest import MANIFEST_NAME, KeyVersions, Manifest
 from ...schemas.policy import Policy
 from ...schemas.project import Project
@@ -24,10 +26,13 @@ from ..manifest_file import sign_manifest
 from ..outcome import Outcome
 from ..publication import FILE_SCHEME, STREAM
 from ..streams.stream_manifest import StreamState, stream_manifest
+from .handing_over import hand_over
 from .settings import EngineSettings, read_settings
 from .shard_output import SHARDS, SHOWN, ShardNote, read_note
 
 __all__ = ["EngineManifests"]
+
+LOCK = "manifest.lock"
 
 
 class _Place(NamedTuple):
@@ -62,16 +67,33 @@ class EngineManifests:
             clock: Microseconds UTC.
 
         Raises:
+            ConfigError: The stream was closed: what has rewritten its output since would be undone.
             RunError: The books do not balance.
             OutputError: A note is damaged.
         """
-        notes = self._read()
-        if not notes:
-            return None
         settings = read_settings(self._out)
-        manifest = sign_manifest(self._manifest(settings, notes, clock), self._keys)
-        exchange_text(self._root / MANIFEST_NAME, manifest.dumps())
+        if settings.closed:
+            raise ConfigError(f"{self._out}: was closed, and its manifest is the last one; there is nothing to sign")
+        with (self._root / STREAM / LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a launcher and `stream seal` may do it at a time
+            notes = self._read()
+            if not notes:
+                return None
+            manifest = sign_manifest(self._manifest(settings, notes, clock), self._keys)
+            exchange_text(self._root / MANIFEST_NAME, manifest.dumps())
         return manifest
+
+    def hand_over(self, settings: EngineSettings, *, clock: int) -> None:
+        """Seals for the last time, and makes what rewritings of the output go by.
+
+        Args:
+            settings: Of the output.
+            clock: Microseconds UTC.
+        """
+        manifest = self.seal(clock=clock)
+        notes = list(self._notes.values())
+        if manifest is not None:
+            hand_over(self._root, settings, notes, manifest, _joint(note.columns for note in notes), clock=clock)
 
     def _read(self) -> list[ShardNote]:
         found: dict[_Place, ShardNote] = {}

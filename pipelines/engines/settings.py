@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,12 +13,11 @@ from pathlib import Path
 from ...schemas.errors import ConfigError, OutputError
 from ..durable import exchange_text
 from ..publication import DATA, DEAD_LETTERS, FILE_SCHEME, STREAM, is_local
-from ..streams.output import JOURNAL, LOCK
-from .shard_output import CLOSED
+from ..streams.output import ENGINE, JOURNAL, LOCK
+from .shard_output import end_publication
 
 __all__ = ["EngineSettings", "close_settings", "is_engine_output", "launching", "read_settings"]
 
-SETTINGS = "engine.json"
 OPTIONS = {
     "tenant": "--config",
     "dataset": "--dataset",
@@ -107,13 +106,26 @@ def launching(out: str, fresh: EngineSettings) -> Iterator[EngineSettings]:
         yield settings
 
 
-def close_settings(out: str) -> None:
-    """Notes that the stream of an output has ended."""
+def close_settings(out: str, finish: Callable[[EngineSettings], None] = lambda _: None) -> None:
+    """Notes that the stream of an output has ended; of one that has, nothing more.
+
+    Args:
+        out: Folder of the output.
+        finish: Called when nobody can publish any more, before it is noted.
+
+    Raises:
+        ConfigError: No stream on an engine writes there.
+        OutputError: Its settings are damaged, or a launcher is at work.
+    """
+    read_settings(out)
     root = _folder(out)
     with _locked(root):
-        closed = replace(read_settings(out), closed=True)
-        (root / STREAM / CLOSED).touch()
-        exchange_text(_settings_of(root), json.dumps(asdict(closed)))
+        settings = read_settings(out)
+        if settings.closed:
+            return
+        end_publication(root)
+        finish(settings)
+        exchange_text(_settings_of(root), json.dumps(asdict(replace(settings, closed=True))))
 
 
 @contextmanager
@@ -128,7 +140,7 @@ def _locked(root: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{root}: cannot be written ({error.strerror}); name a folder of your own") from None
     try:
-        if (root / STREAM / JOURNAL).exists():
+        if (root / STREAM / JOURNAL).exists() and not _settings_of(root).exists():
             raise ConfigError(f"{root}: a stream on one machine wrote it; go on without --runner, or name a new --out")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -151,7 +163,7 @@ def _checked(settled: EngineSettings, fresh: EngineSettings) -> EngineSettings:
 
 
 def _settings_of(root: Path) -> Path:
-    return root / STREAM / SETTINGS
+    return root / STREAM / ENGINE
 
 
 def _folder(out: str) -> Path:

@@ -52,6 +52,7 @@ class ShardState:
 
     Attributes:
         number: Of its next publication.
+        lot: Of its last one; see ``shard_output``.
         published_at: When the last one was, microseconds UTC.
         watermark: Of consents, the newest.
         columns: Of records, as far as the dataset declares them.
@@ -62,6 +63,7 @@ class ShardState:
     """
 
     number: int = 0
+    lot: str = ""
     published_at: int = 0
     watermark: Watermark = NOTHING_KNOWN
     columns: pa.Schema = field(default_factory=lambda: pa.schema([]))
@@ -145,14 +147,15 @@ class Shard:
         settlement = self._settlement = self._settlement or Settlement(self._shared, state.columns)
         settled = settlement.settle(joined.decidable, joined.given_up, clock=now)
         self._send(settled)
-        note = self._output.publish(
+        published = self._output.publish(
             state.number,
+            state.lot,
             lambda place, name: self._written(place, name, joined, settled, state.letters, settlement.columns, now),
         )
         after = replace(
-            after, number=state.number + 1, published_at=now, letters=(), columns=settlement.columns
+            after, number=state.number + 1, lot=published.lot, published_at=now, letters=(), columns=settlement.columns
         )  # fmt: skip
-        return Stepped(after, note)
+        return Stepped(after, published.note)
 
     def _resumed(self, state: ShardState) -> ShardState:
         """Returns a fresh state such that it goes on behind what earlier launches have published."""

@@ -22,6 +22,7 @@ class ShardMemory:
 
     Attributes:
         number: Of the next publication.
+        lot: Of the last one.
         published_at: When the last one was, microseconds UTC.
         watermark: The newest that a step has seen.
         columns: Of records, as far as the dataset declares them.
@@ -33,6 +34,7 @@ class ShardMemory:
     """
 
     number: int = 0
+    lot: str = ""
     published_at: int = 0
     watermark: Watermark = NOTHING_KNOWN
     columns: pa.Schema = field(default_factory=lambda: pa.schema([]))
@@ -49,6 +51,7 @@ class ShardMemory:
         parcels += [Parcel(Kind.LETTERS, each.num_rows, bytes_of(each)) for each in state.letters]
         return cls(
             number=state.number,
+            lot=state.lot,
             published_at=state.published_at,
             watermark=state.watermark,
             columns=state.columns,
@@ -64,6 +67,7 @@ class ShardMemory:
         parcels = [Parcel.unpacked(element) for element in bag]
         return ShardState(
             number=self.number,
+            lot=self.lot,
             published_at=self.published_at,
             watermark=self.watermark,
             columns=self.columns,
@@ -91,6 +95,7 @@ class ShardMemory:
         """Returns it as bytes, without the bag."""
         document = {
             "number": self.number,
+            "lot": self.lot,
             "published_at": self.published_at,
             "watermark": list(self.watermark),
             "columns": base64.b64encode(self.columns.serialize().to_pybytes()).decode("ascii"),

@@ -27,13 +27,16 @@ PARTITIONS_SECONDS = 30.0
 """After so long new partitions are looked for."""
 
 
-def open_kafka_topic(place: KafkaPlace, *, lanes: int, patience: float = PATIENCE_SECONDS) -> KafkaTopic:
+def open_kafka_topic(
+    place: KafkaPlace, *, lanes: int, patience: float = PATIENCE_SECONDS, look_again: float = PARTITIONS_SECONDS
+) -> KafkaTopic:
     """Returns the topic, open.
 
     Args:
         place: Where it is.
         lanes: Threads that will read side by side.
         patience: Seconds for which the broker may not answer.
+        look_again: Seconds after which new partitions are looked for.
 
     Raises:
         ConfigError: The extra is missing, or a property is none of librdkafka's.
@@ -43,16 +46,17 @@ def open_kafka_topic(place: KafkaPlace, *, lanes: int, patience: float = PATIENC
         import confluent_kafka  # noqa: F401
     except ModuleNotFoundError:
         raise ConfigError(EXTRA) from None
-    return KafkaTopic(place, lanes=lanes, patience=patience)
+    return KafkaTopic(place, lanes=lanes, patience=patience, look_again=look_again)
 
 
 class KafkaTopic:
     """A ``MessageTopic``; shared by the threads of a process. Make it with ``open_kafka_topic``."""
 
-    def __init__(self, place: KafkaPlace, *, lanes: int, patience: float) -> None:
+    def __init__(self, place: KafkaPlace, *, lanes: int, patience: float, look_again: float) -> None:
         self._place = place
         self._count = lanes
         self._patience = patience
+        self._look_again = look_again
         self._lanes: dict[int, KafkaLane] = {}
         self._lock = threading.Lock()
         self._teller = consumer_of(place)
@@ -159,9 +163,11 @@ class KafkaTopic:
         """Returns the partitions; asks again now and then, for there may be more."""
         from confluent_kafka import KafkaException
 
-        if time.monotonic() - self._looked > PARTITIONS_SECONDS:
+        if time.monotonic() - self._looked > self._look_again:
             try:
-                found = self._teller.list_topics(self._place.topic, timeout=self._patience).topics[self._place.topic]
+                # Of both, for each keeps in mind which partitions there are, and refuses to ask of another one.
+                self._teller.list_topics(self._place.topic, timeout=self._patience)
+                found = self._admin.list_topics(self._place.topic, timeout=self._patience).topics[self._place.topic]
             except KafkaException as error:
                 raise self._failure(error.args[0]) from None
             if found.error is not None or not found.partitions:

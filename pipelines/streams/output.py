@@ -26,12 +26,26 @@ from ..sinks import Receipt
 from .compaction import made_merge, show_merge
 from .journal import Merge
 
-__all__ = ["JOURNAL", "LOCK", "StreamOutput", "is_stream_output", "open_stream_output"]
+__all__ = [
+    "CLOSED",
+    "ENGINE",
+    "JOURNAL",
+    "LOCK",
+    "StreamOutput",
+    "check_no_engine",
+    "is_at_engine",
+    "is_stream_output",
+    "open_stream_output",
+]
 
 STAGING = "staging"
 MERGING = "merging"
 LOCK = "lock"
 JOURNAL = "journal.db"
+ENGINE = "engine.json"
+"""The settings of a stream on an engine, in the place of a journal."""
+CLOSED = "closed"
+"""A file whose presence ends all publication of a stream on an engine."""
 ATTEMPTS = 10
 
 
@@ -129,6 +143,22 @@ class StreamOutput:
 def is_stream_output(out: str) -> bool:
     """Whether a stream has written to a folder."""
     return is_local(out) and (Path(out.removeprefix(FILE_SCHEME)) / STREAM / JOURNAL).is_file()
+
+
+def is_at_engine(out: str) -> bool:
+    """Whether a stream on an engine writes to a folder, or may go on there."""
+    folder = Path(out.removeprefix(FILE_SCHEME)) / STREAM
+    return is_local(out) and (folder / ENGINE).is_file() and not (folder / CLOSED).exists()
+
+
+def check_no_engine(out: str) -> None:
+    """Refuses the output of a stream on an engine: how far its shards were, no journal can tell.
+
+    Raises:
+        OutputError: It is one, closed or not.
+    """
+    if is_local(out) and (Path(out.removeprefix(FILE_SCHEME)) / STREAM / ENGINE).exists():
+        raise OutputError(f"{out}: a stream on an engine wrote it; go on with --runner, or name a new --out")
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class ReaderOptions:
         return avro_reader_maker(self._schema, self._registry)
 
 
-def open_topic(uri: str, *, option: str, received: StoreOpener, lanes: int = 1) -> MessageTopic:
+def open_topic(uri: str, *, option: str, received: StoreOpener, lanes: int = 1, complete: bool = False) -> MessageTopic:
     """Returns the topic of a URI, open.
 
     Args:
@@ -77,6 +77,7 @@ def open_topic(uri: str, *, option: str, received: StoreOpener, lanes: int = 1) 
         option: Named in errors.
         received: Opens where messages stay that a topic does not give twice; not asked before the output is locked.
         lanes: Threads that will read side by side.
+        complete: Whether a partition that is new counts at once: of consents, none may be overlooked.
 
     Raises:
         ConfigError: It names no topic that this version reads, or lacks an extra.
@@ -84,9 +85,10 @@ def open_topic(uri: str, *, option: str, received: StoreOpener, lanes: int = 1) 
     """
     if uri.startswith(KAFKA):
         from .kafka_place import parse_kafka_uri
-        from .kafka_topic import open_kafka_topic
+        from .kafka_topic import PARTITIONS_SECONDS, open_kafka_topic
 
-        return open_kafka_topic(parse_kafka_uri(uri), lanes=lanes)
+        look_again = 0.0 if complete else PARTITIONS_SECONDS
+        return open_kafka_topic(parse_kafka_uri(uri), lanes=lanes, look_again=look_again)
     if uri.startswith(PUBSUB):
         from .pubsub_place import parse_pubsub_uri
         from .pubsub_topic import open_pubsub_topic

@@ -25,7 +25,7 @@ from ..outcome import READ, READ_BYTES
 from .epoch_sizes import EpochSizes
 from .journal import KEY_VERSION, Journal, open_journal
 from .message_source import MessageTopic
-from .output import open_stream_output
+from .output import check_no_engine, open_stream_output
 from .record_sink import RecordSink
 from .sources import StreamSource
 from .stream import EpochReport, Stream
@@ -108,6 +108,7 @@ def run_stream(
     """
     policy = read_policy(project.policy)
     dataset_of(policy, options.dataset)
+    check_no_engine(options.out)
     keys = open_proof_keys(project)
     check_stores(project)
     with (

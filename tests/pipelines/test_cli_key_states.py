@@ -85,6 +85,22 @@ def test_a_vault_version_stays_while_a_run_may_still_wrap_keys_under_it(shop: Sh
     ok(shop.run("keys", "destroy", "1", "vault", "--yes"))
 
 
+def test_a_vault_version_stays_while_a_stream_on_an_engine_may_still_wrap_keys_under_it(shop: Shop) -> None:
+    ok(shop.run("keys", "rotate", "vault"))
+    ok(shop.run("vault", "rewrap"))
+    place = shop.place / "streamed"
+    (place / "_stream").mkdir(parents=True)
+    (place / "_stream/engine.json").touch()
+    streamed = KnownOutput(
+        place=str(place), run="engine-1", dataset="orders", published=True, versions={"card": 2}, noted_at=0
+    )
+    note_output(read_project(shop.config), streamed)
+    said = ok(shop.run("keys", "destroy", "1", "vault", "--yes"), 2).said
+    assert f"a run that is at work on {place} (orders) may still make data keys under it" in said
+    (place / "_stream/closed").touch()
+    ok(shop.run("keys", "destroy", "1", "vault", "--yes"))
+
+
 def test_an_old_proof_version_is_needed_by_nothing_and_its_signatures_still_verify(shop: Shop) -> None:
     ok(shop.run("keys", "rotate", "proof"))
     ok(shop.run("keys", "destroy", "1", "proof", "--yes"))
