@@ -165,9 +165,11 @@ class KafkaTopic:
 
         if time.monotonic() - self._looked > self._look_again:
             try:
-                # Of both, for each keeps in mind which partitions there are, and refuses to ask of another one.
-                self._teller.list_topics(self._place.topic, timeout=self._patience)
-                found = self._admin.list_topics(self._place.topic, timeout=self._patience).topics[self._place.topic]
+                found = self._teller.list_topics(self._place.topic, timeout=self._patience).topics[self._place.topic]
+                if found.error is None and len(found.partitions) != len(self._partitions):
+                    # This client keeps in mind which partitions there are, too, and refuses to ask of others. It would
+                    # create a topic that is not there.
+                    self._admin.list_topics(self._place.topic, timeout=self._patience)
             except KafkaException as error:
                 raise self._failure(error.args[0]) from None
             if found.error is not None or not found.partitions:
