@@ -27,7 +27,7 @@ from consentry.pipelines.outcome import READ
 from consentry.pipelines.publication import STREAM
 from engine_parts import plain_parts
 from servers.availability import missing
-from servers.flink import Flink
+from servers.flink import Flink, flink_cluster
 from stream_shop import Server, StreamShop, stream_shop
 
 ORDERS = 100_000
