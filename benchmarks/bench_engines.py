@@ -31,6 +31,8 @@ from servers.flink import Flink, flink_cluster
 from stream_shop import Server, StreamShop, stream_shop
 
 ORDERS = 100_000
+WARMING = 2_000
+"""Orders that a stream has seen before anything is measured: its workers have started, and know the columns."""
 RATE = 500
 """Orders a second while latency is taken: less than the machine can do, so that no order waits for others."""
 LATENCY_SECONDS = 20.0
@@ -89,28 +91,28 @@ def _checkpoint_row(sizes: list[int]) -> dict[str, Any]:
 
 
 def _measured(parallelism: int, scale: float, *, protects: bool) -> Measured:
-    """Runs a backlog through Flink, then orders at an even pace."""
+    """Sends orders through Flink as fast as they go, then at an even pace."""
     found = Measured()
     with (
         tempfile.TemporaryDirectory(prefix="consentry-bench-flink-") as folder,
         stream_shop(Server.APACHE_KAFKA) as shop,
+        flink_cluster(Path(folder), slots=parallelism) as flink,
     ):
         count = max(10_000, int(ORDERS * scale))
-        shop.produce(count, notes=False)
-        with (
-            flink_cluster(Path(folder), slots=parallelism) as flink,
-            _launched(shop, flink, parallelism, protects=protects) as at,
-        ):
-            began_with, worked = at.wait(1), _worker_seconds(flink)
-            core_records = at.wait(count) - began_with
-            found.rate = at.rate()
-            found.core_rate = core_records / max(_worker_seconds(flink) - worked, 1e-9)
+        shop.produce(WARMING, notes=False)
+        with _launched(shop, flink, parallelism, protects=protects) as at:
+            at.wait(WARMING)
+            began, worked = time.time(), _worker_seconds(flink)
+            shop.produce(count, notes=False)
+            at.wait(WARMING + count)
+            found.rate = count / (at.last() - began)
+            found.core_rate = count / max(_worker_seconds(flink) - worked, 1e-9)
             watches = protects and parallelism == LONG_RUN
             seconds = max(LATENCY_SECONDS * scale, 5.0, MINUTES * 60 if watches else 0.0)
             began, sampled = time.time(), _Sampled(flink)
             with shop.producing(RATE, seconds) as times_of_sending:
                 sent = sampled.until(times_of_sending)
-            at.wait(count + len(sent))
+            at.wait(WARMING + count + len(sent))
             found.late = at.late(sent, since=began)
             found.checkpoints = sampled.sizes if watches else []
     return found
@@ -152,20 +154,17 @@ class _Visible:
         self._failures = failures
         self._seen: dict[Path, tuple[float, ShardNote]] = {}
 
-    def wait(self, records: int) -> int:
-        """Waits until so many records are visible, and returns how many are."""
+    def wait(self, records: int) -> None:
+        """Waits until so many records are visible."""
         end = time.monotonic() + START_SECONDS + records / 500
-        while (count := self._count()) < records:
+        while self._count() < records:
             if self._failures or time.monotonic() > end:
-                raise RuntimeError(f"{self._count():,} of {records:,} records are visible: {self._failures}")
+                raise RuntimeError(f"{len(self._seen):,} notes, not {records:,} records are visible: {self._failures}")
             time.sleep(0.1)
-        return count
 
-    def rate(self) -> float:
-        """Records a second from the first publication on, those of the first not counted."""
-        notes = sorted(self._seen.values(), key=lambda each: each[0])
-        first, last = notes[0][0], notes[-1][0]
-        return sum(note.outcome.tally[READ] for shown, note in notes if shown > first) / max(last - first, 1e-9)
+    def last(self) -> float:
+        """The instant of the newest publication that was waited for."""
+        return max(shown for shown, _ in self._seen.values())
 
     def late(self, sent: np.ndarray[Any, Any], *, since: float) -> np.ndarray[Any, Any]:
         """Seconds from sending to being visible, of orders that became visible since an instant."""
