@@ -42,7 +42,7 @@ OPTIONS = {
     "vault sweep": PROJECT,
     "vault rewrap": PROJECT,
     "log verify": ["--checkpoints", "--trust", *PROJECT],
-    "log checkpoint": ["--store", "ledger", "access_log", *PROJECT],
+    "log checkpoint": ["--store", "ledger", "access_log", "--renew-note", *PROJECT],
 }  # fmt: skip
 GROUPS = ["keys", "policy", "consent", "vault", "log"]
 

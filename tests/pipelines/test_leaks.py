@@ -193,7 +193,7 @@ FAILING = [
     "consentry.transforms.vaulting.WaitingBatches.release",
     "consentry.transforms.tokens.tokenizer.ColumnTokenizer._part",
     "consentry.transforms.stores.vault.Vault.write",
-    "consentry.transforms.stores.vault.seal",
+    "consentry.transforms.stores.sealed_values.seal",
     "consentry.transforms.dead_letters.Sealer.seal_rejected",
     "consentry.transforms.dead_letters.Sealer.seal_lines",
     "consentry.pipelines.sinks.FileWriter.write",

@@ -19,6 +19,7 @@ from consentry.schemas.errors import ConfigError, RunError
 from consentry.schemas.project import read_project
 from consentry.schemas.text_tokens import text_tokens
 from consentry.transforms.stores import vault as vault_module
+from consentry.transforms.stores import vault_versions as versions_module
 from oracles.needles import leaks
 from oracles.shop_commands import AT, CARDS, PROGRAM, SUBJECTS, Done, Shop, event, order, write_lines
 
@@ -227,8 +228,8 @@ def test_a_vault_that_fails_in_the_middle_leaves_the_output_and_goes_on_next_tim
 ) -> None:
     rotated(shop)
     before, calls = table(shop.out), []
-    monkeypatch.setattr(vault_module, "PORTION", 1)
-    real = vault_module.Vault._copied
+    monkeypatch.setattr(versions_module, "PORTION", 1)
+    real = versions_module.VaultVersions._copied
 
     def failing(*arguments: Any) -> int:
         calls.append(1)
@@ -236,11 +237,11 @@ def test_a_vault_that_fails_in_the_middle_leaves_the_output_and_goes_on_next_tim
             raise ConfigError("no")
         return real(*arguments)
 
-    monkeypatch.setattr(vault_module.Vault, "_copied", failing)
+    monkeypatch.setattr(versions_module.VaultVersions, "_copied", failing)
     with pytest.raises(ConfigError):
         retokenize_output(read_project(shop.config), str(shop.out))
     assert table(shop.out).equals(before) and ("card", 1) in counts(shop)
-    monkeypatch.setattr(vault_module.Vault, "_copied", real)
+    monkeypatch.setattr(versions_module.VaultVersions, "_copied", real)
     ok(shop.run("retokenize", shop.out))
     assert shown(shop, 0, 1, 2) == list(CARDS[:3])
 

@@ -72,7 +72,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Command]] = {
     "dead-letters replay": ((WRITER, ERASER), lambda shop: ("dead-letters", "replay", shop.out)),
     "keys disable": ((WRITER, ERASER), lambda _: ("keys", "disable", "1", "vault")),
     "subject export": ((ERASER,), lambda _: ("subject", "export", "--subject", "c-1", "--actor", "pia")),
-    "subject erase": ((ERASER,), lambda shop: ("subject", "erase", "--subject", "c-1", "--outputs", shop.out)),
+    "subject erase": ((ERASER,), lambda shop: ("subject", "erase", "--yes", "--subject", "c-1", "--outputs", shop.out)),
     "log verify": ((ERASER, AUDITOR), lambda _: ("log", "verify", "--json")),
     "log checkpoint": ((ERASER, AUDITOR), lambda _: ("log", "checkpoint")),
 }

@@ -94,7 +94,7 @@ def test_no_statement_log_has_a_wrapped_key_a_sealed_value_or_a_reference(
     do("keys", "rotate", "token")
     do("retokenize", out, "--drop-entries")
     do("redact", out)
-    do("subject", "erase", "--subject", "c-2", "--outputs", out)
+    do("subject", "erase", "--yes", "--subject", "c-2", "--outputs", out)
     do("vault", "sweep")
     do("vault", "copy", talkative.uri(database), f"sqlite:{tmp_path / 'copy.db'}", "--store", "data_keys")
     do("log", "verify")
