@@ -32,12 +32,23 @@ class RunnerGroup(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Keeps what is no option of the group for the runner, and parses the rest."""
-        named = any(each.partition("=")[0] == RUNNER for each in args)
-        own = {option for parameter in self.params for option in (*parameter.opts, *parameter.secondary_opts)}
-        others = [each for each in args if named and each.startswith("--") and each.partition("=")[0] not in own
+        end = self._end_of_own(args)
+        own, rest = args[:end], args[end:]
+        known = {option for parameter in self.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        named = any(each.partition("=")[0] == RUNNER for each in own)
+        others = [each for each in own if named and each.startswith("--") and each.partition("=")[0] not in known
                   and each != "--help"]  # fmt: skip
         ctx.meta[ARGUMENTS] = others
-        return super().parse_args(ctx, [each for each in args if each not in others])
+        return super().parse_args(ctx, [each for each in own if each not in others] + rest)
+
+    def _end_of_own(self, args: list[str]) -> int:
+        """Returns where the name of a command stands, behind which everything is its own; the end if there is none."""
+        takers = [parameter for parameter in self.params if not getattr(parameter, "is_flag", False)]
+        valued = {option for parameter in takers for option in parameter.opts}
+        for place, each in enumerate(args):
+            if each == "--" or (each in self.commands and (not place or args[place - 1] not in valued)):
+                return place
+        return len(args)
 
 
 def runner_arguments(context: typer.Context) -> list[str]:

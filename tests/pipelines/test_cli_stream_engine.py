@@ -53,7 +53,6 @@ KAFKA = ("--from", "kafka://127.0.0.1:1/orders", "--runner", "PrismRunner")
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ((*KAFKA, "--to", "kafka://127.0.0.1:1/x"), "--to: is of streams on one machine"),
         ((*KAFKA, "--metrics", "127.0.0.1:1"), "--metrics: is of streams on one machine"),
         ((*KAFKA, "--until-idle"), "--until-idle: is of streams on one machine"),
         ((*KAFKA, "--format", "avro"), "--format avro: is of streams on one machine"),
@@ -200,3 +199,9 @@ def test_a_stream_is_launched_sealed_closed_and_then_an_output_like_any_other(sh
     assert in_shop(shop, "subject", "erase", "--subject", SUBJECTS[1], "--outputs", out, "--yes").code == 0
     assert rows(out)[1]["payment"]["card"] == "[redacted]"
     assert in_shop(shop, "verify", out).code == 0
+
+
+def test_what_follows_the_name_of_a_command_is_its_own_also_where_it_names_a_runner(tmp_path: Path) -> None:
+    rest = ("--", "env", "--runner=PortableRunner", "--parallelism=2")
+    done = consentry("stream", "watch", "--flink", "http://127.0.0.1:9", "--job", "orders", *rest, cwd=tmp_path)
+    assert (done.code, "http://127.0.0.1:9" in done.err) == (3, True), done.err
