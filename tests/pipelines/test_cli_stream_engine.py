@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_done(shop: Path, option
 def settle(out: Path, **changes: Any) -> None:
     """What a launch leaves in an output before anything is published."""
     settings = EngineSettings(
-        run="engine-1", tenant="shop", dataset="orders", source="kafka:orders", shards=16, key_version=1,
+        run="engine-1", tenant="shop", dataset="orders", source="kafka:orders", lanes=1, shards=16, key_version=1,
         key_versions={"token": 1}, started_at=NOW, fields={},
     )  # fmt: skip
     (out / "_stream").mkdir(parents=True)
