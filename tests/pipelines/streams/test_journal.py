@@ -125,7 +125,7 @@ def test_old_epochs_are_forgotten_and_their_counts_are_not(tmp_path: Path) -> No
 
 def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "journal.db").write_bytes(b"no journal" * 1000)
-    with pytest.raises(StoreError, match="the journal is damaged"), open_journal(tmp_path / "journal.db"):
+    with pytest.raises(StoreError, match="the journal of the stream is damaged"), open_journal(tmp_path / "journal.db"):
         pass
 
 

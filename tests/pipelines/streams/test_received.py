@@ -198,5 +198,5 @@ def test_a_file_of_something_else_is_refused(project: Project, tmp_path: Path) -
     with sqlite3.connect(tmp_path / "_stream" / RECEIVED) as connection:
         connection.execute("CREATE TABLE other (x)")
     connection.close()
-    with pytest.raises(StoreError, match="is not a received of Consentry"):
+    with pytest.raises(StoreError, match="is no store of received messages of Consentry"):
         received_in(project, str(tmp_path))("p-1/orders")
