@@ -293,7 +293,7 @@ def test_nothing_is_restored_where_the_log_cannot_be_written(
     def full(_records: Any) -> None:
         raise AccessLogError("access.db: is full; make room")
 
-    monkeypatch.setattr(desk._access_log, "append", full)
+    monkeypatch.setattr(desk._access_log, "append_runs", full)
     found = protected(configs)
     restoring = restore_operators(desk, purpose="fraud_review", role="fraud_analyst", actor="finn")
     with pytest.raises(AccessLogError):

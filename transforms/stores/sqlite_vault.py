@@ -144,8 +144,7 @@ class SqliteVaultTable:
         with self._database.writing() as connection:
             connection.executemany(
                 f"INSERT INTO entries ({KEY}, event_time, sealed) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
-                # In order, so that each page of a store larger than its cache is read and written once.
-                ((*key, event_time, sealed) for key, event_time, sealed in sorted(entries)),
+                ((*key, event_time, sealed) for key, event_time, sealed in entries),
             )
         return len(entries), 0
 

@@ -141,7 +141,10 @@ def test_poison_messages_become_letters_and_stop_nothing_behind_them(stage: Stag
         order(12, customer=None, placed_at=None),
     )  # fmt: skip
     with closing(broker.opened()) as topic:
-        advanced = order_lane(stage, topic).advance({}, 1000)
+        lane = order_lane(stage, topic)
+        advanced = lane.advance({}, 1000)
+        while not advanced.parcels:  # who leads a new topic is not known at once
+            advanced = lane.advance({}, 1000)
     assert offsets_in(advanced) == [0, 12]
     assert len(reasons_in(advanced)) == 11
     assert advanced.offsets == {"lanes-poison/0": 13}
