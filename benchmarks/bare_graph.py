@@ -111,7 +111,7 @@ class _BareOrdersFn(graph._OrdersFn):
         return lane
 
 
-class _BareShardFn(graph._ShardFn):
+class _BareShardFn(graph.ShardFn):
     def _shard(self, number: int) -> Shard:
         shard = super()._shard(number)
         shard._settlement = shard._settlement or BareSettlement()  # type: ignore[assignment]
