@@ -22,7 +22,6 @@ from consentry.pipelines.engines.shard import Shard
 from consentry.pipelines.outcome import READ
 from consentry.pipelines.streams.json_messages import JsonMessages
 from consentry.pipelines.streams.sources import Messages
-from consentry.schemas.record_columns import POSITION
 from consentry.schemas.sealed_record import SEALED_RECORD_SCHEMA
 from consentry.transforms.consent_join import Decidable
 from consentry.transforms.stage import SharedStage
@@ -74,7 +73,7 @@ class BareSettlement:
             own = np.flatnonzero(partitions == partition)
             own = own[np.argsort(offsets[own], kind="stable")]
             for read in self._reader.read(Messages(partition, values[own].tolist(), offsets[own])):
-                rows.append(read.batch.drop_columns([POSITION]))
+                rows.append(read.batch)
         tally = Tally({READ: len(offsets), ("rows", "token_only"): len(offsets)})
         return Settled(rows=tuple(rows), letters=(), tally=tally)
 
