@@ -23,6 +23,7 @@ import apache_beam as beam
 from apache_beam.coders import BytesCoder
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec
 
+from ...schemas.errors import ConfigError
 from ...transforms.failures import guarded
 from ...transforms.stage import SharedStage
 from ..streams.message_source import MessageTopic
@@ -141,7 +142,7 @@ def _read(offsets: Any, starts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _unreceived(subscription: str) -> Any:
-    raise NotImplementedError(subscription)
+    raise ConfigError(f"{subscription}: a stream on an engine reads Kafka; leave --runner out for others")
 
 
 class _OrdersFn(_LaneFn):

@@ -146,7 +146,6 @@ class Shard:
             return Stepped(after, None)
         settlement = self._settlement = self._settlement or Settlement(self._shared, state.columns)
         settled = settlement.settle(joined.decidable, joined.given_up, clock=now)
-        self._send(settled)
         published = self._output.publish(
             state.number,
             state.lot,
@@ -192,7 +191,8 @@ class Shard:
         columns: pa.Schema,
         now: int,
     ) -> ShardNote:
-        """Writes the files of a publication, and returns what it comes to."""
+        """Sends and writes what a publication has, and returns what it comes to; only who has the shard comes here."""
+        self._send(settled)
         config = self._shared.config
         event_time = config.policy.datasets[config.dataset].event_time
         rows = DatedFiles(place, run=name, event_time=event_time)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from consentry.pipelines.engines.intake import Intake
@@ -23,6 +25,7 @@ from consentry.pipelines.engines.wire import Kind, Parcel, batch_of, bytes_of, w
 from consentry.pipelines.scaffold import write_project
 from consentry.pipelines.streams.sources import Messages
 from consentry.schemas.consent import format_instant
+from consentry.schemas.errors import RunError
 from consentry.schemas.policy_file import read_policy
 from consentry.schemas.project import read_project
 from consentry.transforms.consent_join import Watermark, shard_rows
@@ -74,6 +77,19 @@ class PlayedEngine:
     def _launch(self, name: str) -> None:
         self.launch = name
         begin_launch(self.out, name)
+
+    def shard(self, number: int, sink: Any) -> Shard:
+        limits = ShardLimits(latency=0)
+        return Shard(
+            self.shared, number, self.out, launch=self.launch, limits=limits, clock=lambda: self.clock, sink=sink
+        )
+
+    def waiting(self, numbers: list[int]) -> ShardState:
+        """A fresh state in which some orders wait, all in shard 0."""
+        order = {"customer": "ann", "card": None, "placed_at": format_instant(START)}
+        values = [json.dumps({"number": number, **order}).encode() for number in numbers]
+        taken = self.intake.take(Messages("orders/0", values, np.array(numbers)), read_at=self.clock)
+        return ShardState(records=(taken.records,))
 
     def _shard(self, number: int) -> Shard:
         limits = ShardLimits(latency=0)
@@ -206,3 +222,34 @@ def test_every_order_is_there_once_as_the_oracle_says_through_replays_and_takeov
     assert sum(map(len, wanted.values())) + dropped == engine.offset
     raw = b"".join(engine.wires) + b"".join(path.read_bytes() for path in engine.out.rglob("*") if path.is_file())
     assert not [card for card in cards.values() if card.encode() in raw]
+
+
+class Sent:
+    """Takes records, and keeps their ids."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.flushed = self.closed = False
+
+    def send(self, batch: pa.RecordBatch, ids: Sequence[str]) -> None:
+        assert batch.num_rows == len(ids)
+        self.ids.extend(ids)
+
+    def flush(self) -> None:
+        self.flushed = True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_worker_that_the_engine_gave_up_sends_nothing_more_to_a_topic(tmp_path: Path) -> None:
+    engine, old, new = PlayedEngine(tmp_path, LOOSE, 1), Sent(), Sent()
+    news = Watermark(engine.clock + 1, 0)
+    given_up = engine.shard(0, old)
+    after = given_up.step(engine.waiting([0]), news).state
+    successor = engine.shard(0, new)
+    later = replace(after, records=engine.waiting([1]).records)
+    successor.step(later, news)
+    with pytest.raises(RunError, match="another worker has taken it over"):
+        given_up.step(later, news)
+    assert (old.ids, new.ids) == (["orders/0:0"], ["orders/0:1"])
