@@ -60,7 +60,7 @@ def stream(
     ] = None,
     consents: Annotated[
         str | None,
-        typer.Option(metavar="URI", help="Consent events, drained before each epoch: kafka:// or pubsub://, as above."),
+        typer.Option(metavar="URI", help="Consent events, each before what arrived after it: kafka:// or pubsub://."),
     ] = None,
     out: OutOption = None,
     to: Annotated[
@@ -102,13 +102,14 @@ def stream(
     lanes: Annotated[int, typer.Option(metavar="N", min=1, help="With --runner: readers side by side.")] = 1,
     shards: Annotated[int, typer.Option(metavar="N", min=1, max=99, help="With --runner: deciders side by side.")] = 16,
     wait: Annotated[
-        float,
+        float | None,
         typer.Option(
             metavar="S",
             min=0,
-            help="With --runner: seconds that events wait; more than clocks differ.",
+            help="Seconds that events wait for consents that arrive later; with --runner more than clocks differ.",
+            show_default="0; 1 with --runner",
         ),
-    ] = 0.0,
+    ] = None,
     patience: Annotated[
         float,
         typer.Option(
@@ -145,14 +146,14 @@ def stream(
         engine = EngineOptions(
             dataset=dataset, source=source, consents=consents, out=out, to=to,
             runner=runner, arguments=runner_arguments(context), lanes=lanes, shards=shards,
-            latency=(latency or 1000) / 1000, wait=wait, patience=patience, seconds=seconds,
+            latency=(latency or 1000) / 1000, wait=1.0 if wait is None else wait, patience=patience, seconds=seconds,
         )  # fmt: skip
         stream_on_engine(project, engine)
         return
     from .streams.run import StreamOptions
 
     places = _Places(source=source, consents=consents, to=to, reader=_reader(message_format, schema, registry))
-    options = StreamOptions(dataset=dataset, out=out, latency=(latency or 300) / 1000, memory=memory * MIB)
+    options = StreamOptions(dataset=dataset, out=out, latency=(latency or 300) / 1000, memory=memory * MIB, wait=wait or 0.0)
     with ExitStack() as opened, without_tracebacks():
         _streamed(opened, project, options, places, _observer(opened, metrics), until_idle=until_idle)
     notice(f"\nStopped; start it again to go on. Check it any time: consentry verify {out}")

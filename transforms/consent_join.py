@@ -111,11 +111,12 @@ def join_consents(
     Args:
         state: Before.
         batch: New sealed records; None: none.
-        watermark: News of the consents; None: none. One that is older than what is known changes nothing.
+        watermark: News of the consents; None: none. Of one whose instant or position is behind what is known, as
+            where a clock was set back, the other still counts.
         now: Microseconds UTC.
         limits: How long records wait.
     """
-    known = max(state.watermark, watermark or NOTHING_KNOWN)
+    known = _newest(state.watermark, watermark or NOTHING_KNOWN)
     waiting = (*state.waiting, batch) if batch is not None and batch.num_rows else state.waiting
     decidable: list[Decidable] = []
     given_up: list[pa.RecordBatch] = []
@@ -130,6 +131,10 @@ def join_consents(
         left += [rest] if rest.num_rows else []
     after = replace(state, watermark=known, waiting=tuple(left))
     return Joined(state=after, decidable=tuple(decidable), given_up=tuple(given_up))
+
+
+def _newest(one: Watermark, other: Watermark) -> Watermark:
+    return Watermark(max(one.instant, other.instant), max(one.position, other.position))
 
 
 def _first_left(waiting: Sequence[pa.RecordBatch], until: int) -> dict[str, int]:

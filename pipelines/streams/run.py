@@ -66,6 +66,7 @@ class StreamOptions:
         out: Folder of the output.
         latency: Seconds that an epoch may take.
         memory: Bytes that the records of an epoch may take.
+        wait: Seconds that records wait for consents that arrive a little later.
         patient: Whether a step that fails is tried again until it succeeds; else the stream ends with its error.
     """
 
@@ -73,6 +74,7 @@ class StreamOptions:
     out: str
     latency: float = 0.3
     memory: int = 1 << 30
+    wait: float = 0.0
     patient: bool = True
 
 
@@ -136,6 +138,7 @@ def run_stream(
             vault_keys=vault_keys,
             clock=clock,
             sink=sink,
+            wait=round(options.wait * 1_000_000),
         )
         _Loop(stream, options, observer, stop, clock, checkpoints).run(until_idle)
 
@@ -220,8 +223,9 @@ class _Loop:
                 if report.account.number % EPOCHS_BETWEEN_MERGES == 0:
                     self.stream.compact()
             elif recovered and not self.stream.compact():
-                idle += IDLE_SECONDS
-                if until_idle and idle >= IDLE_ENOUGH:
+                waits = self.stream.is_waiting
+                idle = 0.0 if waits else idle + IDLE_SECONDS
+                if until_idle and not waits and idle >= IDLE_ENOUGH:
                     return
                 self.stop.wait(IDLE_SECONDS)
             recovered = True

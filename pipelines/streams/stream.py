@@ -1,7 +1,8 @@
 """A stream: takes what is new of consents and records, an epoch at a time, and can be killed at any moment.
 
 An epoch is written into the journal before it is done and sealed there when its files are complete; see ``journal``.
-Consents are drained first, so that what was known when an epoch began governs it. The vault follows the ledger as it
+Consents are drained when the records of an epoch have arrived, so that whatever was there before them governs it: the
+rule of ``consent_join``, as engines keep it. The vault follows the ledger as it
 is: when consents arrive, with every write, and before every publication.
 """
 
@@ -18,6 +19,7 @@ import pyarrow as pa
 from ...schemas.dead_letter import DEAD_LETTER_SCHEMA
 from ...schemas.errors import RecordsGoneError, RunError
 from ...schemas.info_types import OnDrift
+from ...transforms.consent_join import Watermark
 from ...transforms.crypto.key_sets import ProofKeys, VaultKeys
 from ...transforms.failures import guarded
 from ...transforms.stage import SharedStage, Stage, StageConfig
@@ -29,6 +31,7 @@ from ..pipeline_runs import cores
 from ..publication import DEAD_LETTERS
 from ..retention import sweep_expired
 from ..sinks import FileWriter
+from .arrivals import Arrivals, Ready
 from .compaction import mergeable
 from .consent_feed import ConsentFeed, FeedResult
 from .declared_columns import declared_columns
@@ -79,6 +82,7 @@ class Stream:
         vault_keys: The project's.
         clock: Microseconds UTC.
         sink: Takes protected records besides the output; None: nobody does.
+        wait: Microseconds that records wait for consents that arrive a little later.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Stream:
         vault_keys: VaultKeys,
         clock: Callable[[], int],
         sink: RecordSink | None = None,
+        wait: int = 0,
     ) -> None:
         self._shared = SharedStage(config)
         self._lent = self._shared.lend(vault_keys)
@@ -110,10 +115,12 @@ class Stream:
         self._pipelines: dict[int, EpochPipeline] = {}
         self._feed = ConsentFeed(self._stage.stores.ledger, config.policy)
         self._source.know(journal.columns())
+        self._arrivals = Arrivals(source, clock=clock, wait=wait)
         self._done = dict(journal.offsets(Topic.RECORDS))
 
     def recover(self) -> EpochReport | None:
         """Brings what was interrupted to its end, and returns what the last epoch came to if it is among that."""
+        self._arrivals.forget()
         self._publication.recover()
         last = self._journal.last()
         if last is None or last[1] is EpochState.DONE:
@@ -135,7 +142,7 @@ class Stream:
             return None
 
     def step(self, most: int) -> EpochReport | None:
-        """Takes the consents that there are, then makes an epoch of the records that there are; None: there are none.
+        """Sees which records there are, takes the consents that there are then, and makes an epoch; None: of nothing.
 
         Args:
             most: Records that an epoch may have.
@@ -144,13 +151,23 @@ class Stream:
             PrivacyError: A topic, a store or the disk cannot be used; the epoch, if one was begun, stays open.
         """
         began = time.monotonic()
-        consents = self._taken_consents()
-        parts, lag = self._source.take(self._done, most)
-        if not parts and not consents:
+        try:
+            lag = self._arrivals.look(self._done, most)
+        finally:  # consents count while records cannot be reached
+            instant = self._clock() + 1  # what was seen now was there before
+            consents = self._taken_consents()
+        ready = self._arrivals.ready(Watermark(instant, self._stage.stores.ledger.position()), most)
+        if not ready.parts and not consents:
             return None
-        epoch = self._settled(parts, consents)
+        epoch = self._settled(ready, consents)
         self._journal.begin(epoch)
-        return self._processed(epoch, began, lag=lag)
+        self._arrivals.take(ready)
+        return self._processed(epoch, began, lag=lag + self._arrivals.waiting)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether records have arrived that wait for their consents."""
+        return self._arrivals.waiting > 0
 
     def compact(self) -> bool:
         """Merges some small files, if there are many, and returns whether there were.
@@ -199,14 +216,14 @@ class Stream:
         purged = self._stage.follow_ledger(self._clock())
         self._journal.count(Tally({PURGED: purged} if purged else {}))
 
-    def _settled(self, parts: tuple[Part, ...], consents: tuple[Part, ...]) -> Epoch:
+    def _settled(self, ready: Ready, consents: tuple[Part, ...]) -> Epoch:
         last, clock = self._journal.last(), self._clock()
         return Epoch(
             number=1 if last is None else last[0].number + 1,
-            parts=parts,
+            parts=ready.parts,
             consents=consents,
             now=clock if last is None else max(clock, last[0].now),
-            ledger_position=self._stage.stores.ledger.position(),
+            ledger_position=ready.position,
             key_version=self._stage.config.key_version,
             started_at=clock,
         )

@@ -13,6 +13,9 @@ from consentry.transforms.crypto.kek_local import FileKek
 from consentry.transforms.crypto.key_sets import ProofKeys, PublicKeys
 from consentry.transforms.crypto.keyring import Keyring, KeySet
 from oracles.shop_commands import AT, BROKEN, SUBJECTS, MadeShop, Shop, event, order, process, write_lines
+from servers.fixtures import flink, flink_of_worker, kafka, prism
+
+__all__ = ["flink", "flink_of_worker", "kafka", "prism"]
 
 NOW = 1_793_000_000_000_000
 

@@ -1,4 +1,4 @@
-"""Fixtures of brokers and engines that several folders of tests share; each ``conftest`` imports what it needs."""
+"""Fixtures of brokers and engines that several folders of tests share; the ``conftest`` above them has them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from servers.availability import Server, require
 from servers.flink import Flink, flink_cluster
 from servers.prism import prism_arguments
 
-__all__ = ["ON_FLINK", "flink", "flink_of_worker", "kafka", "prism"]
+__all__ = ["ON_APACHE", "ON_FLINK", "flink", "flink_of_worker", "kafka", "prism"]
 
+ON_APACHE = pytest.mark.xdist_group("apache_kafka")
+"""Keeps all tests of a worker that runs the one Apache Kafka together."""
 ON_FLINK = pytest.mark.xdist_group("flink")
 """Keeps all tests of a worker that runs the one cluster together."""
 

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pytest
 from consentry.schemas.sealed_record import CLASSES_KEY, SEALED_RECORD_SCHEMA
 from consentry.transforms.consent_join import (
     NOTHING_KNOWN,
@@ -84,7 +85,8 @@ def test_every_record_comes_out_once_in_the_order_of_its_partition_and_not_too_e
             read_at[place] = instant
             rows.append((*place, instant))
         watermark = None if step.instant is None else Watermark(step.instant, position)
-        newest = max(newest, watermark or newest)
+        if watermark is not None:
+            newest = Watermark(max(newest.instant, watermark.instant), watermark.position)
         joined = join_consents(state, sealed(*rows) if rows else None, watermark, now=now, limits=LIMITS)
         state = joined.state
         assert state.watermark == newest
@@ -127,10 +129,14 @@ def test_a_record_is_decided_only_once_the_watermark_is_beyond_its_reading_and_t
     ]
 
 
-def test_an_older_watermark_changes_nothing() -> None:
+@pytest.mark.parametrize(
+    ("news", "known"),
+    [(None, (50, 9)), (Watermark(49, 8), (50, 9)), (Watermark(49, 20), (50, 20)), (Watermark(51, 8), (51, 9))],
+    ids=["none", "older", "of a clock that was set back", "of a ledger that is read late"],
+)
+def test_what_is_known_never_goes_back(news: Watermark | None, known: tuple[int, int]) -> None:
     state = JoinState(watermark=Watermark(50, 9))
-    for old in (Watermark(49, 20), Watermark(50, 8), None):
-        assert join_consents(state, None, old, now=50, limits=LIMITS).state == state
+    assert join_consents(state, None, news, now=50, limits=LIMITS).state.watermark == known
 
 
 def test_without_news_of_consents_records_are_given_up_after_their_patience() -> None:

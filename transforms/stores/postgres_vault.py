@@ -96,7 +96,7 @@ class PostgresVaultTable:
         """A transaction with no other writer but such as add, too."""
         return self._database.adding()
 
-    def forget_deleted(self) -> bool:
+    def forget_deleted(self, *, at_once: bool) -> bool:
         """Does nothing: the server cleans up by itself, soon, as the tables' settings say, but overwrites nothing.
 
         A removed entry stands in its page until VACUUM has freed the place and another row has taken it, and in the

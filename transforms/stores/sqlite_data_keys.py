@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+from .leftovers import forget_removed_of, note_removal
 from .sqlite_database import SqliteDatabase, in_portions
 
 __all__ = ["SqliteDataKeyTable"]
@@ -18,7 +19,7 @@ HEADERS = (
 
 
 class SqliteDataKeyTable:
-    """A ``DataKeyTable`` in one SQLite file. What is removed is overwritten, in the write-ahead log too.
+    """A ``DataKeyTable`` in one SQLite file. Nothing is left in it of what is removed.
 
     Args:
         path: The file.
@@ -56,6 +57,7 @@ class SqliteDataKeyTable:
                 "INSERT INTO subject_keys VALUES (?, NULL) ON CONFLICT (subject) DO UPDATE SET wrapped = NULL",
                 [(reference,) for reference in references],
             )
+            note_removal(connection, len(references))
         self._forget()
 
     def day_key(self, day: str) -> tuple[int, bytes] | None:
@@ -74,15 +76,17 @@ class SqliteDataKeyTable:
     def shorten_day_key(self, day: str, expires_at: int, wrapped: bytes) -> None:
         """Sets an earlier expiry, with the same key wrapped for it."""
         with self._database.writing() as connection:
-            connection.execute(
+            replaced = connection.execute(
                 "UPDATE day_keys SET expires_at = ?, wrapped = ? WHERE day = ? AND expires_at > ?",
                 (expires_at, wrapped, day, expires_at),
-            )
+            ).rowcount
+            note_removal(connection, replaced)
 
     def remove_day_keys(self, upto: int) -> int:
         """Removes for good the keys that expire at or before an instant, and returns how many."""
         with self._database.writing() as connection:
             removed = connection.execute("DELETE FROM day_keys WHERE expires_at <= ?", (upto,)).rowcount
+            note_removal(connection, removed)
         # Even where nothing was: another program may have been held up by a reader after it removed some.
         self._forget()
         return removed
@@ -108,17 +112,20 @@ class SqliteDataKeyTable:
             cursor = connection.executemany(
                 "UPDATE subject_keys SET wrapped = ?3 WHERE subject = ?1 AND wrapped = ?2", wrapped
             )
+            note_removal(connection, cursor.rowcount)
             return max(cursor.rowcount, 0)  # -1 where there was nothing to do
 
     def replace_day_key(self, day: str, old: bytes, new: bytes) -> bool:
         """Sets the wrapped key of a day if it still is ``old``, and returns whether it was."""
         with self._database.writing() as connection:
             asked = "UPDATE day_keys SET wrapped = ? WHERE day = ? AND wrapped = ?"
-            return connection.execute(asked, (new, day, old)).rowcount == 1
+            replaced = connection.execute(asked, (new, day, old)).rowcount
+            note_removal(connection, replaced)
+            return replaced == 1
 
     def forget_deleted(self) -> bool:
         """Leaves nothing in the files of what was removed or replaced; returns whether it could."""
-        return self._database.forget_deleted()
+        return forget_removed_of(self._database)
 
     def stored(self) -> Iterator[list[tuple[bytes, bytes | None]]]:
         """Yields all subjects and wrapped keys in the order of the subjects, some thousand at a time."""
@@ -146,5 +153,5 @@ class SqliteDataKeyTable:
             return rows
 
     def _forget(self) -> None:
-        if not self._database.forget_deleted():
+        if not forget_removed_of(self._database):
             raise self._database.locked()

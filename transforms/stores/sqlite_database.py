@@ -1,7 +1,8 @@
 """An embedded store: one SQLite file, opened safely and shared by the threads of a process.
 
-Writes are durable when a transaction ends (``synchronous=FULL``), deleted bytes are overwritten (``secure_delete``),
-and the file is readable by its owner alone. What SQLite says about a failure never passes, only what to do about it.
+Writes are durable when a transaction ends (``synchronous=FULL``), deleted rows are overwritten (``secure_delete``; see
+``leftovers`` for the copies of them that this does not reach), and the file is readable by its owner alone. What SQLite
+says about a failure never passes, only what to do about it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = ["SqliteDatabase", "in_portions", "schema_version", "sqlite_path"]
 PATIENCE_SECONDS = 30.0
 PORTION = 500
 CACHE_KIB = 32 * 1024
+SMALL_BYTES = 16 << 20
 APPLICATION_IDS = {
     "ledger": 0x436F4C31,
     "access_log": 0x436F4131,
@@ -34,7 +36,7 @@ APPLICATION_IDS = {
     "outputs": 0x436F4F31,
     "erasures": 0x436F4531,
 }
-VERSIONS = {"access_log": 2}
+VERSIONS = {"access_log": 2, "data_keys": 2, "vault": 2, "erasures": 2}
 """The version of each schema that this program works with, where it is not the first; a script leads to each."""
 
 
@@ -118,6 +120,31 @@ class SqliteDatabase:
             self._owing = bool(busy)
             return not busy
 
+    def rebuild(self) -> bool:
+        """Writes the whole file anew, from the rows that are there.
+
+        Takes some seconds for each million rows, and the file's size of temporary disk: in memory where that is little.
+
+        Returns:
+            Whether it could: not while another program writes, or reads an older state, for longer than we wait.
+        """
+        with self._lock, self._told():
+            kind = "MEMORY" if self.is_small() else "FILE"
+            self._connection.execute(f"PRAGMA temp_store = {kind}")
+            try:
+                self._connection.execute("VACUUM")
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error):
+                    raise
+                return False
+            finally:
+                self._connection.execute("PRAGMA temp_store = MEMORY")
+        return self.forget_deleted()
+
+    def is_small(self) -> bool:
+        """Whether the file is written anew within some tenths of a second."""
+        return self.size() <= SMALL_BYTES
+
     def size(self) -> int:
         """Returns the bytes of the store's files."""
         names = (self._path, self._path.with_name(self._path.name + "-wal"))
@@ -189,8 +216,7 @@ class SqliteDatabase:
                 self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
                 return
             except sqlite3.OperationalError as error:
-                busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-                if not busy or time.monotonic() > deadline:
+                if not _is_busy(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
 
@@ -239,6 +265,10 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(value)
 
 
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def _locked(path: Path, store: str) -> StoreError:
     return StoreError(f"{path}: the {told_store(store)} is locked by another program; try again when it is done")
 
@@ -250,7 +280,7 @@ def _failure(error: sqlite3.Error, path: Path, store: str) -> PrivacyError:
             f"{path}: the {told_store(store)} holds what was not stored there; restore it from a backup"
         )
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if _is_busy(error):
         return _locked(path, store)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreDamagedError(f"{path}: the {told_store(store)} is damaged; restore it from a backup")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ...schemas.erasure import ErasureCase, ErasureState, HeldBack
+from .leftovers import forget_removed_of, note_removal
 from .sqlite_database import SqliteDatabase
 
 __all__ = ["SqliteErasureTable"]
@@ -15,7 +16,7 @@ COLUMNS = "id, subject, state, requested_at, account, certificate"
 
 
 class SqliteErasureTable:
-    """An ``ErasureTable`` in one SQLite file. What is removed is overwritten, in the write-ahead log too.
+    """An ``ErasureTable`` in one SQLite file. Nothing is left in it of what is removed.
 
     Args:
         path: The file.
@@ -51,12 +52,13 @@ class SqliteErasureTable:
                 "INSERT OR IGNORE INTO marks VALUES (?, ?)", [(mark, case.subject) for mark in marks]
             )
             if held is not None:
-                connection.execute("DELETE FROM held WHERE subject = ?", (case.subject,))
+                removed = connection.execute("DELETE FROM held WHERE subject = ?", (case.subject,)).rowcount
+                note_removal(connection, removed)
                 connection.executemany(
                     "INSERT INTO held (subject, domain, until, sealed) VALUES (?, ?, ?, ?)",
                     [(case.subject, each.domain, each.until, each.sealed) for each in held],
                 )
-        if held is not None and not self._database.forget_deleted():
+        if held is not None and not forget_removed_of(self._database):
             raise self._database.locked()
 
     def marks(self) -> dict[bytes, set[bytes]]:

@@ -10,6 +10,7 @@ from typing import Any
 from ...schemas.vault_entry import EntryKey, VaultEntry
 from .distinct_candidates import StoredEntries
 from .entry_columns import EntryColumns
+from .leftovers import forget_removed_of, note_removal
 from .sqlite_database import SqliteDatabase, in_portions
 from .vault_table import Applied, SealedEntry
 
@@ -39,7 +40,7 @@ SOME = (
 
 
 class SqliteVaultTable:
-    """A ``VaultTable`` in one SQLite file. What is removed is overwritten, in the write-ahead log too.
+    """A ``VaultTable`` in one SQLite file.
 
     Args:
         path: The file.
@@ -65,9 +66,9 @@ class SqliteVaultTable:
         """As ``writing``: SQLite has one writer at a time."""
         return self._database.writing()
 
-    def forget_deleted(self) -> bool:
-        """Leaves nothing of what was removed in the files; returns whether it could, else it is made up for later."""
-        return self._database.forget_deleted()
+    def forget_deleted(self, *, at_once: bool) -> bool:
+        """Leaves nothing of what was removed in the files; returns whether it could, else that stays owed."""
+        return forget_removed_of(self._database, at_once=at_once)
 
     def applied(self) -> Applied | None:
         """Returns what the entries have been judged by; None: nothing yet."""
@@ -119,7 +120,9 @@ class SqliteVaultTable:
         """Removes the entries of a domain and key version, and returns how many."""
         with self._database.writing() as connection:
             asked = "DELETE FROM entries WHERE domain = ? AND key_version = ?"
-            return connection.execute(asked, (domain, key_version)).rowcount
+            removed = connection.execute(asked, (domain, key_version)).rowcount
+            note_removal(connection, removed)
+            return removed
 
     def find_many(self, domain: str, tokens: Sequence[str]) -> EntryColumns:
         """Returns the entries of some tokens of a domain, of all versions and subjects, in any order."""
@@ -205,12 +208,15 @@ class SqliteVaultTable:
             connection.executemany(
                 "DELETE FROM entries WHERE domain = ? AND token = ? AND key_version = ? AND subject = ?", keys
             )
+            note_removal(connection, len(keys))
 
     def delete_older(self, oldest: Mapping[str, int]) -> int:
         """Removes the entries of domains with an earlier event time than given, and returns how many."""
         with self._database.writing() as connection:
             asked = "DELETE FROM entries WHERE domain = ? AND event_time < ?"
-            return sum(connection.execute(asked, each).rowcount for each in oldest.items())
+            removed = sum(connection.execute(asked, each).rowcount for each in oldest.items())
+            note_removal(connection, removed)
+            return removed
 
     def _in_order(self, sealed: str) -> Iterator[list[tuple[Any, ...]]]:
         after: tuple[Any, ...] = ("", "", 0, b"")

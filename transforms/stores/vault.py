@@ -111,7 +111,7 @@ class Vault:
             keys = [key for entries in self._table.judged([reference]) for key, _ in entries]
             self._table.delete(keys)
             note_purge(self._table, len(keys))
-        self._table.forget_deleted()
+        self._table.forget_deleted(at_once=True)
         return len(keys)
 
     def follow(self, ledger: ConsentLedger, rules: Rules, now: int) -> int:
@@ -134,19 +134,21 @@ class Vault:
                 return 0
             removed = persistently(lambda: self._followed(ledger, rules, now))
             if removed:
-                self._table.forget_deleted()
+                self._table.forget_deleted(at_once=False)
             return removed
 
     def sweep(self, oldest: Mapping[str, int]) -> int:
-        """Removes the values whose time is over, and returns how many.
+        """Removes the values whose time is over, and leaves nothing in the files of what was removed, by whomever.
 
         Args:
             oldest: By token domain, the earliest event time that is kept.
+
+        Returns:
+            How many were removed.
         """
         with self._lock:
             removed = persistently(lambda: self._swept(oldest))
-        if removed:
-            self._table.forget_deleted()
+        self._table.forget_deleted(at_once=True)
         return removed
 
     def _swept(self, oldest: Mapping[str, int]) -> int:
@@ -207,7 +209,7 @@ class Vault:
             Whether it could: not while another program reads an older state of the store.
         """
         with self._lock:
-            return self._table.forget_deleted()
+            return self._table.forget_deleted(at_once=True)
 
     def write(
         self,

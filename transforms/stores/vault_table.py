@@ -116,8 +116,12 @@ class VaultTable(Protocol):
         """Removes the entries of domains with an earlier event time than given, and returns how many."""
         ...
 
-    def forget_deleted(self) -> bool:
-        """Leaves nothing of what was removed in the files; returns whether it could, else it is made up for later."""
+    def forget_deleted(self, *, at_once: bool) -> bool:
+        """Leaves nothing of what was removed in the files; returns whether it could, else that stays owed.
+
+        Args:
+            at_once: Whether it may take a while; else a large store's pages are left for the next who may.
+        """
         ...
 
 

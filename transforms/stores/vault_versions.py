@@ -101,7 +101,7 @@ class VaultVersions:
                 removed = self._table.delete_version(domain, old)
                 note_purge(self._table, removed)
         if removed:
-            self._table.forget_deleted()
+            self._table.forget_deleted(at_once=True)
         return added, removed
 
     def _copied(self, entries: Sequence[VaultEntry], new: int, move: TokenMove) -> int:

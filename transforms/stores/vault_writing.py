@@ -111,7 +111,7 @@ class VaultWriter:
             removed = followed(self._table, ledger, rules, clock)
             passes = self._judged_and_kept(fresh, parts, moment, ledger.snapshot())
         if removed:
-            self._table.forget_deleted()
+            self._table.forget_deleted(at_once=False)
         return passes
 
     def _judged_and_kept(

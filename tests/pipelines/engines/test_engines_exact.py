@@ -27,9 +27,9 @@ from consentry.transforms.crypto.subject_references import subject_reference
 from oracles.engine_shop import CARD_PATH, Shop
 from oracles.stream_oracle import BASES, Rules, policy_text
 from servers.apache_kafka import ApacheKafka
+from servers.fixtures import ON_FLINK
 from servers.flink import Flink
 
-ON_FLINK = pytest.mark.xdist_group("flink")
 SOAK = os.environ.get("CONSENTRY_SOAK") == "1"
 ORDERS = 200_000 if SOAK else 8_000
 SUBJECTS = 20_000 if SOAK else 1_000

@@ -7,13 +7,8 @@ from collections.abc import Iterator
 import pytest
 from servers.apache_kafka import ApacheKafka
 from servers.availability import Server, require
-from servers.fixtures import flink, flink_of_worker, kafka, prism
+from servers.fixtures import ON_APACHE
 from servers.tansu import tansu_broker
-
-__all__ = ["flink", "flink_of_worker", "kafka", "prism", "tansu"]
-
-APACHE = pytest.mark.xdist_group("apache_kafka")
-"""Keeps all tests of a worker that runs the one Apache Kafka together."""
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +19,7 @@ def tansu() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["tansu", pytest.param("apache", marks=APACHE)])
+@pytest.fixture(params=["tansu", pytest.param("apache", marks=ON_APACHE)])
 def address(request: pytest.FixtureRequest) -> str:
     """``HOST:PORT`` of each kind of broker."""
     if request.param == "tansu":

@@ -27,11 +27,11 @@ from consentry.schemas.errors import ConfigError, RunError
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles.shop_commands import run as consentry
+from servers.fixtures import ON_FLINK
 from servers.flink import Flink
 from servers.running_totals import expected_totals, files_of, unbounded_totals
 from servers.tansu import free_port
 
-ON_FLINK = pytest.mark.xdist_group("flink")
 PATIENCE = 10.0
 NUMBERS = 200
 

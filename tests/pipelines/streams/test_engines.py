@@ -8,10 +8,10 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from servers.fixtures import ON_FLINK
 from servers.flink import Flink
 from servers.running_totals import SHARDS, bounded_totals, expected_totals, files_of, unbounded_totals
 
-ON_FLINK = pytest.mark.xdist_group("flink")
 NUMBERS = 300
 
 

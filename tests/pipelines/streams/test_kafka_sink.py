@@ -42,6 +42,7 @@ from oracles.list_topic import ListTopic
 from oracles.stream_shop import CARD, StreamProcess
 from oracles.stream_shop import order as broken_or_sound
 from servers.apache_kafka import ApacheKafka
+from servers.fixtures import ON_APACHE
 from servers.tansu import free_port, tansu_broker
 
 NOW = 1_793_000_000_000_000
@@ -50,7 +51,6 @@ PARTITIONS = 2
 KILLS = 4
 ROWS = pa.record_batch({"order_id": ["o-1", "o-2", "o-3"], "paid": [1, None, 3]})
 IDS = ["orders/0:1", "orders/0:2", "orders/1:1"]
-ON_APACHE = pytest.mark.xdist_group("apache_kafka")
 _numbers = count()
 
 

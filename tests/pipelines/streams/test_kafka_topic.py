@@ -23,10 +23,10 @@ from consentry.pipelines.streams.sources import Messages, Part, lane_of
 from consentry.schemas.errors import ConfigError, RecordsGoneError, RunError, SecretError
 from oracles.stream_shop import wait_for
 from servers.apache_kafka import ApacheKafka
+from servers.fixtures import ON_APACHE
 from servers.tansu import free_port
 
 SECRET = "hunter2-secret"
-ON_APACHE = pytest.mark.xdist_group("apache_kafka")
 SMALL_FETCHES = {"queued.max.messages.kbytes": "64", "fetch.message.max.bytes": "16384", "queued.min.messages": "10"}
 """So little is read ahead that a reader of a megabyte is surely in the middle."""
 _numbers = count()

@@ -6,7 +6,7 @@ import json
 import shutil
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from consentry.pipelines.streams.places import MessageFormat, ReaderOptions
 from consentry.pipelines.streams.record_sink import RecordSink
 from consentry.pipelines.streams.run import StreamOptions, run_stream
 from consentry.pipelines.streams.status import stream_status
-from consentry.pipelines.streams.stream import EpochReport
+from consentry.pipelines.streams.stream import EpochReport, Stream
 from consentry.pipelines.verify import verify_output
 from consentry.schemas.errors import ConfigError, PrivacyError, RecordsGoneError
 from consentry.schemas.policy_file import read_policy
@@ -320,6 +320,47 @@ def test_consents_that_came_first_govern_first(shop: Shop) -> None:
     assert ("email", "kim1@example.com") in shop.vault()
     assert ("email", "kim2@example.com") not in shop.vault()
     assert shop.consents.committed == {"consents/0": 4}
+
+
+def test_a_refusal_is_never_overtaken_by_the_order_that_follows_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both arrive when the stream has just taken the consents."""
+    shop.consents.put(consent("c-1"))
+    put_orders(shop, 1)
+    withdrawal = consent("c-1", "withdrawn", "2026-02-01T00:00:00Z")
+    taken = Stream._taken_consents
+    left = [lambda: put_orders(shop, 1, first=1), lambda: shop.consents.put(withdrawal)]
+
+    def interrupted(stream: Stream) -> object:
+        found = taken(stream)
+        while left:
+            left.pop()()
+        return found
+
+    monkeypatch.setattr(Stream, "_taken_consents", interrupted)
+    shop.stream()
+    assert len(shop.rows()) == 2 and ("email", "kim1@example.com") not in shop.vault()
+    assert shop.manifest()["stream"]["corrections"] == 0
+
+
+@pytest.mark.parametrize(("wait", "granted"), [(0.0, False), (2.0, False), (9.0, True)])
+def test_orders_wait_for_consents_that_arrive_a_little_later(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, wait: float, granted: bool
+) -> None:
+    looks, ends = [0], ListTopic.ends
+
+    def later(topic: ListTopic, done: Mapping[str, int]) -> Mapping[str, int]:
+        shop.now += SECOND // 2  # of two topics
+        if topic is shop.orders:
+            looks[0] += 1
+            if looks[0] == 5:
+                shop.consents.put(consent("c-1"))
+        return ends(topic, done)
+
+    monkeypatch.setattr(ListTopic, "ends", later)
+    put_orders(shop, 2)
+    shop.stream(wait=wait)
+    assert [row["order_id"] for row in shop.rows()] == ["o-00000", "o-00001"]
+    assert (("email", "kim1@example.com") in shop.vault()) is granted
 
 
 def test_a_late_withdrawal_repairs_the_past_and_is_counted(shop: Shop) -> None:
