@@ -153,7 +153,8 @@ def stream(
     from .streams.run import StreamOptions
 
     places = _Places(source=source, consents=consents, to=to, reader=_reader(message_format, schema, registry))
-    options = StreamOptions(dataset=dataset, out=out, latency=(latency or 300) / 1000, memory=memory * MIB, wait=wait or 0.0)
+    seconds_an_epoch = (latency or 300) / 1000
+    options = StreamOptions(dataset=dataset, out=out, latency=seconds_an_epoch, memory=memory * MIB, wait=wait or 0.0)
     with ExitStack() as opened, without_tracebacks():
         _streamed(opened, project, options, places, _observer(opened, metrics), until_idle=until_idle)
     notice(f"\nStopped; start it again to go on. Check it any time: consentry verify {out}")
