@@ -54,7 +54,7 @@ test-yaml:
 	build/yaml/bin/python -m pytest -n 0 tests/deploy/test_beam_yaml.py
 
 soak: env
-	CONSENTRY_SOAK=1 $(BIN)/python -m pytest -n 0 --timeout 0 tests/pipelines/streams tests/pipelines/engines tests/pipelines/test_outages.py
+	CONSENTRY_SOAK=1 $(BIN)/python -m pytest -n 0 --timeout 0 tests/pipelines tests/transforms/stores tests/transforms/test_record_parts.py
 	$(BIN)/python benchmarks/soak_streams.py
 
 check: env ns

@@ -33,6 +33,7 @@ from consentry.schemas.project import Project, read_project
 from consentry.schemas.text_tokens import text_tokens
 from consentry.transforms.crypto.key_sets import PublicKeys
 from consentry.transforms.tally import Tally
+from effort import SOAK
 
 NOW = 1_793_000_000_000_000
 DAY = 86_400_000_000
@@ -407,7 +408,7 @@ def test_killing_runs_at_random_moments_loses_nothing_and_doubles_nothing(shop: 
     pauses = random.Random(20261124)
     command = [sys.executable, "-c", RUN, shop.folder / "consentry.yaml", shop.orders, shop.out, str(NOW)]
     seconds = 1.0
-    for attempt in range(10):
+    for attempt in range(10 if SOAK else 5):
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ) as program:

@@ -401,7 +401,7 @@ WATCHED = (
     "subject_erasure.py", "erasure_journal.py", "sqlite_erasures.py", "held_values.py", "leftovers.py",
     "erasure_certificate.py", "output_state.py", "redact.py", "sqlite_data_keys.py", "publication.py",
 )  # fmt: skip
-STRIDE = 5 if os.environ.get("CONSENTRY_SOAK") else 53
+STRIDE = 5 if os.environ.get("CONSENTRY_SOAK") else 97
 
 
 def test_an_erasure_that_is_killed_anywhere_goes_on_and_never_says_done_early(made: Path, tmp_path: Path) -> None:

@@ -49,7 +49,14 @@ DEFAULTS = {
 LOST_CLASSES = ("08", "40")
 LOST_STATES = ("57P01", "57P02", "57P03", "57P05", "25P03", "53300")
 """The connection broke, the server restarts or is full, or two transactions stood in each other's way."""
-PASSING = ("starting up", "shutting down", "recovery mode", "too many clients", "remaining connection slots")
+PASSING = (
+    "starting up",
+    "not yet accepting connections",
+    "shutting down",
+    "recovery mode",
+    "too many clients",
+    "remaining connection slots",
+)
 """What a server says that will take connections again."""
 
 

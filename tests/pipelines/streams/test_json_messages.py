@@ -16,6 +16,7 @@ from consentry.pipelines.streams.sources import Messages
 from consentry.pipelines.streams.stream_columns import count_paths
 from consentry.schemas.errors import SecretError
 from consentry.schemas.record_columns import POSITION, SOURCE_KEY
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracles.source_rows import read_all
@@ -274,7 +275,7 @@ def any_messages(draw: st.DrawFn) -> bytes | None:
             return json.dumps(draw(objects), ensure_ascii=draw(st.booleans())).encode()
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.lists(any_messages(), max_size=8), max_size=5),
     st.integers(20, 400),
@@ -337,7 +338,7 @@ orders = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(orders, min_size=1, max_size=6), min_size=1, max_size=4))
 def test_rows_are_those_of_a_file_of_the_same_records(tmp_path: Path, chunks: list[list[dict[str, Any]]]) -> None:
     path = tmp_path / "orders.jsonl"

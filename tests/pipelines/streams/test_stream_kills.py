@@ -25,7 +25,7 @@ from oracles.stream_shop import CARD, PROGRAM, SUBJECTS, StreamProcess, consent,
 from servers.availability import Server, require
 from servers.tansu import tansu_broker
 
-KILLS = 200 if os.environ.get("CONSENTRY_SOAK") else 20
+KILLS = 200 if os.environ.get("CONSENTRY_SOAK") else 10
 PARTITIONS = 3
 RATE = 2_000
 """Orders a second."""

@@ -55,7 +55,7 @@ SECOND = 1_000_000
 DAY = 86_400 * SECOND
 STRICT = ("on_drift: drop ", "on_drift: dead_letter ")
 COUPON = "coupon-kanarie-4711"
-LINES = 7 if os.environ.get("CONSENTRY_SOAK") else 31
+LINES = 7 if os.environ.get("CONSENTRY_SOAK") else 67
 """Between two at which a replay is killed."""
 
 

@@ -14,6 +14,7 @@ from consentry.transforms.stores import sqlite_database
 from consentry.transforms.stores.access_log import AccessLog, open_access_log
 from consentry.transforms.stores.access_records import linked_runs, runs_of
 from consentry.transforms.stores.hash_chain import START
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.store_place import NewPlace, Place, record_of, spellings
@@ -45,7 +46,7 @@ def test_more_records_than_are_read_at_once_are_kept_in_order(place: Place) -> N
     assert log.verify().entries == 20_500
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(st.lists(st.lists(st.integers(0, 50), max_size=4), max_size=5))
 def test_the_head_depends_on_the_records_and_not_on_the_portions(
     new_place: NewPlace, portions: list[list[int]]
@@ -60,7 +61,7 @@ def test_the_head_depends_on_the_records_and_not_on_the_portions(
 KINDS = [("allowed", "permitted", "full"), ("refused", "no_entry", None), ("allowed", "permitted", "masked")]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 3), st.integers(1, 5)), max_size=4))
 def test_runs_are_logged_as_their_records_would_be_one_by_one(
     new_place: NewPlace, shapes: list[tuple[int, int, int]]

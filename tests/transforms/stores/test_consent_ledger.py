@@ -19,6 +19,7 @@ from consentry.schemas.info_types import Basis
 from consentry.transforms.crypto.key_sets import VaultKeys
 from consentry.transforms.stores.consent_ledger import Appended, ConsentLedger
 from consentry.transforms.stores.hash_chain import START
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.consent_oracle import Said, without_repeats
@@ -76,7 +77,7 @@ def test_an_event_alike_in_five_parts_is_known(new_place: NewPlace, ways: int) -
         assert {(event.recorded_at, event.evidence) for event in ledger.events_of("ana")} == {(5, "a scan")}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(st.lists(st.lists(st.sampled_from([SAID, *OTHERS]), max_size=6), max_size=4))
 def test_appends_in_any_portions_keep_each_event_once_in_order(new_place: NewPlace, portions: list[list[Said]]) -> None:
     with new_place() as place:

@@ -14,6 +14,7 @@ from consentry.schemas.info_types import Basis
 from consentry.transforms.stores import consent_columns, consent_ledger
 from consentry.transforms.stores.consent_columns import ERASED, GRANTED, WITHDRAWN, ConsentColumns, GrowingColumns
 from consentry.transforms.stores.consent_snapshot import NOBODY, STRANGER, ConsentSnapshot
+from effort import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oracles.consent_oracle import Entry, Erased, Said, permits, permits_one_of, permits_record, without_repeats
@@ -86,7 +87,7 @@ def assert_as_the_oracle(snapshot: ConsentSnapshot, history: Sequence[Entry], wo
                 assert answer is wanted, (purpose, subject, time, now, history)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(st.lists(ENTRIES, max_size=14))
 @example([said("granted", 1), said("withdrawn", 1)])
 @example([said("withdrawn", 1), said("granted", 1)])
@@ -105,7 +106,7 @@ def test_every_position_permits_what_the_oracle_permits(new_place: NewPlace, off
             assert_as_the_oracle(snapshot, history[:position], words)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(
     history=st.lists(ENTRIES, max_size=20),
     asked=st.lists(st.tuples(st.sampled_from(ASKED), st.sampled_from(INSTANTS)), max_size=8),
@@ -155,7 +156,7 @@ ENDS = {"ana": bytes(16), "bob": b"\xff" * 16, "Zoë": b"\xff" * 8 + bytes(8), "
 
 
 @pytest.mark.parametrize("words", [ALIKE, ENDS], ids=["alike", "ends"])
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(st.lists(ENTRIES, max_size=10))
 def test_references_that_share_a_word_are_different_people(words: dict[str, bytes], history: list[Entry]) -> None:
     assert_as_the_oracle(ConsentSnapshot(columns(history, words)), history, words)
@@ -236,7 +237,7 @@ def test_thousands_of_subjects_are_decided_as_the_oracle_does() -> None:
     assert 20_000 < permitted < 40_000
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     history=st.lists(ENTRIES, max_size=12), after=st.integers(0, 13), since=st.sampled_from(INSTANTS),
     until=st.sampled_from(INSTANTS),
@@ -259,7 +260,7 @@ def test_subjects_with_news_are_those_of_new_entries_and_of_entries_that_took_ef
 # ---- layers
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.lists(ENTRIES, max_size=14), st.integers(0, 14))
 @example([said("granted", 1), said("withdrawn", 1)], 1)
 @example([said("withdrawn", 1), said("granted", 1)], 1)
@@ -277,7 +278,7 @@ def test_a_snapshot_that_builds_on_another_answers_as_one_of_all_entries(history
 
 
 @pytest.mark.parametrize(("share", "least"), [(2, 0), (1, 3), (32, 1_000)])
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples(15))
 @given(st.lists(st.tuples(st.lists(ENTRIES, max_size=4), st.lists(st.floats(0, 1), max_size=2)), max_size=6))
 def test_a_ledger_that_grows_answers_at_any_position_what_the_oracle_says(
     new_place: NewPlace, share: int, least: int, portions: list[tuple[list[Entry], list[float]]]
@@ -296,7 +297,7 @@ def test_a_ledger_that_grows_answers_at_any_position_what_the_oracle_says(
                 assert_as_the_oracle(snapshot, history[:position], words)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     portions=st.lists(st.lists(ENTRIES, max_size=5), max_size=6), after=st.integers(0, 20),
     since=st.sampled_from(INSTANTS), until=st.sampled_from(INSTANTS), least=st.sampled_from([0, 3, 1_000]),

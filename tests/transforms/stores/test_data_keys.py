@@ -10,6 +10,7 @@ from consentry.schemas.errors import ConfigError, IntegrityError, StoreError
 from consentry.transforms.crypto.key_sets import VaultKeys, wrapping_version
 from consentry.transforms.stores import data_keys as module
 from consentry.transforms.stores.data_keys import DataKeys, open_data_keys
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.store_place import NewPlace, Place, vault_keys
@@ -67,7 +68,7 @@ OPERATIONS = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(st.lists(st.tuples(OPERATIONS, st.integers(0, 1)), max_size=12))
 def test_keys_appear_once_and_go_for_good(
     new_place: NewPlace, steps: list[tuple[tuple[str, list[bytes]], int]]

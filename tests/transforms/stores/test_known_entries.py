@@ -11,6 +11,7 @@ import pytest
 from consentry.schemas.vault_entry import EntryKey
 from consentry.transforms.stores.distinct_candidates import CandidateIds, Candidates, Identified, distinct
 from consentry.transforms.stores.known_entries import UNKNOWN, KnownEntries
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +25,7 @@ def as_columns(noted: list[tuple[tuple[int, int], int]]) -> tuple[Any, Any]:
     return ids, np.array([time for _, time in noted], np.int64)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(
     slots=st.sampled_from([1, 2, 4, 8]),
     steps=st.lists(NOTED | st.just("clear"), max_size=6),
@@ -92,7 +93,7 @@ def part_of(domain: str, version: int, rows: list[tuple[str, bytes, int]], *, sl
     )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(parts=st.lists(PART, max_size=5), sliced=st.booleans(), chance=st.randoms(use_true_random=False))
 def test_each_entry_is_there_once_with_its_latest_time(parts: list[Any], sliced: bool, chance: Any) -> None:
     model: dict[EntryKey, int] = {}
@@ -145,7 +146,7 @@ class NumberedIds(CandidateIds):
         return Identified(candidates, np.array(words, np.uint64).reshape(-1, 2))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 5)), max_size=20), st.integers(1, 3))
 def test_ids_that_share_a_word_are_different_entries(rows: list[tuple[int, int, int]], portions: int) -> None:
     model: dict[str, int] = {}

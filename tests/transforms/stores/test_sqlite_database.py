@@ -129,9 +129,9 @@ def test_a_database_of_another_program_is_refused_and_left_alone(opened: Open, p
 def test_a_store_of_a_newer_program_is_refused(opened: Open, path: Path, create: bool) -> None:
     opened("vault").close()
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
-    with pytest.raises(StoreError, match="has schema version 2, this program knows 1; update it"):
+    with pytest.raises(StoreError, match="has schema version 3, this program knows 2; update it"):
         opened("vault", create=create)
 
 

@@ -16,6 +16,7 @@ from consentry.schemas.vault_entry import VaultEntry
 from consentry.transforms.stores import vault_writing
 from consentry.transforms.stores.consent_ledger import ConsentLedger
 from consentry.transforms.stores.vault import Written
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.consent_oracle import Entry, Erased, Said
@@ -189,7 +190,7 @@ class Played:
         assert self.offices[0].held() == wanted
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(st.lists(st.tuples(STEPS, st.integers(1, 12)), max_size=12), st.sampled_from([1, 3, vault_writing.MANY]))
 def test_the_vault_holds_what_the_oracle_holds_after_every_step(
     new_place: NewPlace, steps: list[tuple[tuple[Any, ...], int]], many: int
@@ -202,7 +203,7 @@ def test_the_vault_holds_what_the_oracle_holds_after_every_step(
             played.same()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(st.lists(st.tuples(STEPS, st.integers(-15, 15)), max_size=10), st.sampled_from([1, 3, vault_writing.MANY]))
 def test_clocks_that_differ_among_programs_change_nothing(
     new_place: NewPlace, steps: list[tuple[tuple[Any, ...], int]], many: int

@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pytest
 from consentry.schemas.errors import ConfigError, IntegrityError
 from consentry.transforms.stores import vault_versions
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.consent_oracle import Said
@@ -136,7 +137,7 @@ def test_an_entry_whose_token_is_none_of_the_version_is_told_without_it(office: 
     assert office.vault.counts() == {("card", 1): 2}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     numbers=st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["ana", "bob"]), st.integers(2, 30)), max_size=25),
     portion=st.integers(1, 5),
