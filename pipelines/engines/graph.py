@@ -4,6 +4,8 @@
            │                                        ├──► shard 0…m (sealed records in state) ──► files, vault
            └─ consents lane    (offsets in state) ──┘  watermarks
 
+Pub/Sub has no offsets: Dataflow reads it itself (``own_reads``), in place of a lane.
+
 No timer and no watermark of Beam is used: a timer that each element moves starves under a live stream, and the sources
 of the engines that run Python do not move their watermarks alike. Watermarks travel as elements instead.
 """
@@ -31,6 +33,7 @@ from ..streams.places import open_topic
 from ..streams.record_sink import RecordSink, open_sink
 from .consent_ends import note_consents
 from .lanes import Advanced, ConsentLane, OrderLane
+from .own_reads import HearMessages, SealMessages, is_subscription, read_subscription
 from .shard import Shard, ShardLimits
 from .shard_memory import ShardMemory
 from .wire import Kind, Parcel, watermark_of
@@ -49,8 +52,8 @@ class GraphOptions:
     """What a graph is made of; picklable, without secrets.
 
     Attributes:
-        source: URI of the topic of records.
-        consents: URI of the topic of consent events; None: they come into the ledger by other ways.
+        source: URI of the topic or subscription of records.
+        consents: URI of that of consent events; None: they come into the ledger by other ways.
         out: Folder of the output, the same for all workers.
         to: URI of a topic that gets protected records as well; None: none does.
         launch: Id of the launch.
@@ -92,18 +95,33 @@ class ProtectUnbounded(beam.PTransform[Any, Any]):
         """Takes ticks: elements of any kind, one for each moment at which the topics are looked at."""
         options, shared = self._options, self._shared
         ticks = input_or_inputs
-        orders = (
-            ticks
-            | "TickOrders" >> beam.FlatMap(_for_each, options.lanes).with_output_types(Keyed)
-            | "Orders" >> beam.ParDo(_OrdersFn(shared, options)).with_output_types(Keyed)
-        )
-        consents = (
+        parcels = [self._orders(ticks), *self._heard(ticks.pipeline)]
+        parcels.append(
             ticks
             | "TickConsents" >> beam.FlatMap(_for_each, 1).with_output_types(Keyed)
             | "Consents" >> beam.ParDo(_ConsentsFn(shared, options)).with_output_types(Keyed)
         )
-        joined = (orders, consents) | "Shards" >> beam.Flatten()
+        joined = parcels | "Shards" >> beam.Flatten()
         return joined | "Protect" >> beam.ParDo(ShardFn(shared, options)).with_output_types(bytes)
+
+    def _orders(self, ticks: Any) -> Any:
+        options, shared = self._options, self._shared
+        if is_subscription(options.source):
+            sealing = SealMessages(shared, options.source, options.shards)
+            read = ticks.pipeline | "ReadOrders" >> read_subscription(options.source)
+            return read | "Seal" >> beam.ParDo(sealing).with_output_types(Keyed)
+        return (
+            ticks
+            | "TickOrders" >> beam.FlatMap(_for_each, options.lanes).with_output_types(Keyed)
+            | "Orders" >> beam.ParDo(_OrdersFn(shared, options)).with_output_types(Keyed)
+        )
+
+    def _heard(self, pipeline: Any) -> list[Any]:
+        uri = self._options.consents
+        if uri is None or not is_subscription(uri):
+            return []
+        read = pipeline | "ReadConsents" >> read_subscription(uri)
+        return [read | "Hear" >> beam.ParDo(HearMessages(self._shared, uri)).with_output_types(Keyed)]
 
 
 def _for_each(_: Any, count: int) -> Iterator[Keyed]:
@@ -177,7 +195,7 @@ class _ConsentsFn(_LaneFn):
     def process(self, element: Keyed, offsets: Any = OFFSETS) -> Iterator[Keyed]:
         options, before = self._options, _read(offsets, self._options.consent_starts)
         if self._lane is None:
-            if options.consents is not None:
+            if options.consents is not None and not is_subscription(options.consents):
                 self._topic = open_topic(options.consents, option="--consents", received=_unreceived, complete=True)
             self._lane = ConsentLane(self._stage, self._topic, shards=options.shards, clock=_now)
         advanced = self._lane.advance(before)
@@ -244,6 +262,7 @@ class ShardFn(beam.DoFn):
             limits=options.limits,
             clock=_now,
             sink=self._sink,
+            ordered=not is_subscription(options.source),
         )
 
     def teardown(self) -> None:

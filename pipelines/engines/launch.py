@@ -32,11 +32,13 @@ from ..manifest_file import key_versions_of
 from ..pipeline_runs import LOCAL_RUNNER, open_pipeline
 from ..publication import FILE_SCHEME
 from ..streams.places import KAFKA
+from ..streams.pubsub_place import parse_pubsub_uri
 from ..streams.record_sink import open_sink
 from ..streams.run import note_stream
 from .consent_ends import noted_consents
 from .graph import GraphOptions, ProtectUnbounded
 from .manifests import EngineManifests
+from .own_reads import is_subscription
 from .settings import EngineSettings, launching
 from .shard import ShardLimits
 from .shard_output import begin_launch, published_ends
@@ -46,6 +48,7 @@ __all__ = ["EngineOptions", "run_on_engine", "ticks_of"]
 TICK_SECONDS = 0.2
 SEAL_SECONDS = 2.0
 FLINK = frozenset({"FlinkRunner", "PortableRunner"})
+DATAFLOW = frozenset({"DataflowRunner"})
 OURS = frozenset({"PrismRunner"})
 """Runners that live and end with the launcher."""
 FLINK_DEFAULTS = {
@@ -68,8 +71,8 @@ class EngineOptions:
 
     Attributes:
         dataset: The dataset of the policy that records belong to.
-        source: URI of the topic of records.
-        consents: URI of the topic of consent events; None: they come into the ledger by other ways.
+        source: URI of the topic of records, or on Dataflow of the subscription.
+        consents: URI of that of consent events, likewise; None: they come into the ledger by other ways.
         out: Folder of the output, which all workers share.
         to: URI of a topic that gets protected records as well; None: none does.
         runner: Name of a Beam runner.
@@ -147,8 +150,13 @@ def _check(options: EngineOptions) -> None:
     if options.runner == LOCAL_RUNNER:
         raise ConfigError(f"--runner {LOCAL_RUNNER}: has no unbounded graphs; leave --runner out for one machine")
     for option, uri in (("--from", options.source), ("--consents", options.consents)):
-        if uri is not None and not uri.startswith(KAFKA):
+        if uri is None or uri.startswith(KAFKA):
+            continue
+        if not is_subscription(uri):
             raise ConfigError(f"{option}: an engine reads kafka://HOST:PORT/TOPIC; leave --runner out for others")
+        parse_pubsub_uri(uri)
+        if options.runner not in DATAFLOW:
+            raise ConfigError(f"{option}: of the engines only Dataflow reads pubsub://; name kafka://, or that runner")
 
 
 def _check_sink(options: EngineOptions) -> None:
@@ -158,19 +166,26 @@ def _check_sink(options: EngineOptions) -> None:
 
 
 def _fresh(config: StageConfig, options: EngineOptions, started_at: int) -> EngineSettings:
-    from ..streams.kafka_place import parse_kafka_uri
-
     return EngineSettings(
         run=f"engine-{secrets.token_hex(8)}",
         tenant=config.project.tenant,
         dataset=config.dataset,
-        source=f"kafka:{parse_kafka_uri(options.source).topic}",
+        source=_told_source(options.source),
         lanes=options.lanes,
         shards=options.shards,
         key_version=config.key_version,
         key_versions=key_versions_of(config).model_dump(),
         started_at=started_at,
         fields=field_rules(config.policy, config.dataset),
+    )
+
+
+def _told_source(uri: str) -> str:
+    """Returns what people call a topic or a subscription, without hosts."""
+    from ..streams.kafka_place import parse_kafka_uri
+
+    return (
+        f"pubsub:{parse_pubsub_uri(uri).partition}" if is_subscription(uri) else f"kafka:{parse_kafka_uri(uri).topic}"
     )
 
 

@@ -101,6 +101,8 @@ class Shard:
         limits: When it does what.
         clock: Microseconds UTC.
         sink: Takes protected records before they are published; None: nobody does.
+        ordered: Whether records of a partition come in the order of their offsets, so that the last one that was
+            published tells of all before; else what an engine has taken and forgets is read nowhere again.
     """
 
     def __init__(
@@ -113,7 +115,9 @@ class Shard:
         limits: ShardLimits,
         clock: Callable[[], int],
         sink: RecordSink | None = None,
+        ordered: bool = True,
     ) -> None:
+        self._ordered = ordered
         self._shared = shared
         self._output = ShardOutput(out, number, launch)
         self._launch = launch
@@ -213,18 +217,18 @@ class Shard:
         return ShardNote(
             outcome=outcome,
             launch=self._launch,
-            offsets=_ends(
-                [
-                    *((each.records["partition"], each.records["offset"]) for each in joined.decidable),
-                    *((each["partition"], each["offset"]) for each in joined.given_up),
-                ]
+            offsets=self._ends_of(
+                [*(each.records for each in joined.decidable), *joined.given_up], "partition", "offset"
             ),
-            letters=_ends([(each["source"], each["position"]) for each in letters]),
+            letters=self._ends_of(letters, "source", "position"),
             columns=columns,
             now=watermark.instant,
             ledger_position=watermark.position,
             published_at=now,
         )
+
+    def _ends_of(self, batches: Sequence[pa.RecordBatch], partition: str, offset: str) -> dict[str, int]:
+        return _ends([(each[partition], each[offset]) for each in batches]) if self._ordered else {}
 
 
 def _tally_of(letters: Sequence[pa.RecordBatch]) -> Tally:

@@ -1,0 +1,208 @@
+"""Pub/Sub as Dataflow reads it: as a graph, and what the steps behind the read make of its messages."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.io.gcp.pubsub import PubsubMessage
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.test_stream import TestStream
+from consentry.pipelines.engines import own_reads
+from consentry.pipelines.engines.graph import GraphOptions, ProtectUnbounded, ShardFn
+from consentry.pipelines.engines.launch import EngineOptions, run_on_engine, ticks_of
+from consentry.pipelines.engines.own_reads import HearMessages, SealMessages, place_of_message
+from consentry.pipelines.engines.shard import ShardLimits
+from consentry.pipelines.engines.shard_output import begin_launch
+from consentry.pipelines.engines.wire import Kind, Parcel, watermark_parcel
+from consentry.pipelines.scaffold import write_project
+from consentry.schemas.errors import ConfigError
+from consentry.schemas.policy_file import read_policy
+from consentry.schemas.project import Project, read_project
+from consentry.transforms.consent_join import Watermark
+from consentry.transforms.stage import SharedStage, Stage, settle_stage
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles.engine_shop import CARD_PATH
+from oracles.needles import leaks
+from oracles.pipeline_graphs import readable
+from oracles.stream_oracle import DAY, START, Rules, policy_text
+
+ORDERS, CONSENTS = "pubsub://shop-eu/orders-sub", "pubsub://shop-eu/consents-sub"
+PARTITION = "shop-eu/orders-sub"
+CARD = "4000000000000002"
+RULES = Rules({"delivery": "contract", "support": "consent"}, None, {"customer": ["delivery"], "card": ["support"]},
+              ["support"])  # fmt: skip
+SOON = time.time_ns() // 1000 + DAY
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    write_project(tmp_path / "shop", tenant="shop", now=START)
+    (tmp_path / "shop/policy.yaml").write_text(policy_text(RULES, CARD_PATH))
+    return read_project(tmp_path / "shop/consentry.yaml")
+
+
+@pytest.fixture
+def shared(project: Project) -> SharedStage:
+    return SharedStage(settle_stage(project, read_policy(project.policy), "orders", now=START))
+
+
+@pytest.fixture
+def stage(shared: SharedStage) -> Iterator[Stage]:
+    found = shared.open()
+    with closing(found.stores.ledger), closing(found.stores.data_keys):
+        yield found
+
+
+def order(number: int, **more: Any) -> bytes:
+    found = {"number": number, "customer": "ann", "placed_at": "2026-11-01T00:00:00Z", "payment": {"card": CARD}}
+    return json.dumps({**found, **more}).encode()
+
+
+def consent(decision: str) -> bytes:
+    return json.dumps({"subject": "ann", "purpose": "support", "decision": decision,
+                       "effective_at": "2026-01-01T00:00:00Z", "source": "form"}).encode()  # fmt: skip
+
+
+def message(data: bytes, number: int | str) -> PubsubMessage:
+    return PubsubMessage(data, {}, message_id=str(number))
+
+
+def bundled(fn: beam.DoFn, messages: Sequence[PubsubMessage]) -> list[tuple[int, Parcel]]:
+    """What a step makes of one bundle."""
+    fn.setup()
+    fn.start_bundle()
+    out = [keyed for each in messages for keyed in fn.process(each)]
+    out += [windowed.value for windowed in fn.finish_bundle()]
+    return [(shard, Parcel.unpacked(element)) for shard, element in out]
+
+
+# ---- the graph
+
+
+@pytest.fixture
+def graph(shared: SharedStage) -> Any:
+    engine = EngineOptions(dataset="orders", source=ORDERS, consents=CONSENTS, out="out", runner="DataflowRunner")
+    options = GraphOptions(source=ORDERS, consents=CONSENTS, out="out", launch="one")
+    pipeline = beam.Pipeline(options=PipelineOptions(["--streaming"]))
+    pipeline | "Ticks" >> ticks_of(engine) | "ProtectUnbounded" >> ProtectUnbounded(shared, options)
+    return pipeline.to_runner_api()
+
+
+def test_each_read_of_a_subscription_feeds_the_one_step_that_seals_or_hears(graph: Any) -> None:
+    steps = graph.components.transforms.values()
+    reads = [step for step in steps if step.spec.urn == "beam:transform:pubsub_read:v1"]
+    assert {step.unique_name.split("/")[1] for step in reads} == {"ReadOrders", "ReadConsents"}
+    assert {b"orders-sub" in step.spec.payload for step in reads} == {True, False}
+    for read in reads:
+        leaves, way = set(read.outputs.values()), []
+        while leaves:
+            behind = [step for step in steps if not step.subtransforms and leaves & set(step.inputs.values())]
+            assert {step.spec.urn for step in behind} == {"beam:transform:pardo:v1"}, "nothing is kept or shuffled raw"
+            assert len(behind) == 1
+            way.append(behind[0].unique_name.rpartition("/")[2])
+            leaves = set() if way[-1] in ("Seal", "Hear") else set(behind[0].outputs.values())
+        assert way[-1] == ("Seal" if "ReadOrders" in read.unique_name else "Hear")
+
+
+def test_no_lane_reads_what_the_engine_reads_and_watermarks_still_tick(graph: Any) -> None:
+    names = {step.unique_name.rpartition("/")[2] for step in graph.components.transforms.values()}
+    assert "Orders" not in names and {"Consents", "Protect"} <= names
+
+
+def test_no_secret_is_in_the_graph(graph: Any, project: Project, stage: Stage) -> None:
+    found = readable(graph.SerializeToString())
+    assert leaks([(project.root / "kek.key").read_text().strip()], [("graph", found)]) == []
+    assert stage.reference_key not in found
+
+
+@pytest.mark.parametrize("runner", ["FlinkRunner", "PrismRunner"])
+@pytest.mark.parametrize("option", ["source", "consents"])
+def test_other_engines_do_not_read_subscriptions(project: Project, tmp_path: Path, runner: str, option: str) -> None:
+    places = {"source": "kafka://b:9/orders", "consents": "kafka://b:9/said", option: ORDERS}
+    options = EngineOptions(dataset="orders", out=str(tmp_path / "out"), runner=runner, **places)
+    with pytest.raises(ConfigError, match="of the engines only Dataflow reads pubsub://"):
+        run_on_engine(project, options, watch=lambda _: None, stop=None)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+# ---- what becomes of messages
+
+
+@given(st.text(max_size=30))
+def test_a_message_has_an_offset_that_only_its_id_decides(message_id: str) -> None:
+    place = place_of_message(message_id)
+    assert 0 <= place < 2**63 and place == place_of_message(message_id)
+    np.array([place], np.int64)
+
+
+def test_what_leaves_the_step_behind_the_read_is_sealed(shared: SharedStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_reads, "MOST", 2)
+    messages = [message(order(number), 100 - number) for number in range(5)]
+    messages += [message(b'{"card": "' + CARD.encode(), "odd-id"), message(order(9, placed_at=CARD), 7)]
+    parcels = bundled(SealMessages(shared, ORDERS, 4), messages)
+    rows = {kind: sum(parcel.rows for _, parcel in parcels if parcel.kind is kind) for kind in Kind}
+    assert rows == {Kind.RECORDS: 5, Kind.LETTERS: 2, Kind.WATERMARK: 0}
+    assert not [parcel for _, parcel in parcels if CARD.encode() in parcel.body or b"ann" in parcel.body]
+    assert all(0 <= shard < 4 for shard, _ in parcels)
+
+
+def test_consents_are_in_the_ledger_once_and_faulty_ones_are_sealed(shared: SharedStage, stage: Stage) -> None:
+    faulty = b'{"subject": "' + CARD.encode()
+    said = [message(consent("granted"), 1), message(faulty, 2), message(consent("granted"), 3)]
+    parcels = bundled(HearMessages(shared, CONSENTS), said)
+    assert [(parcel.kind, parcel.rows) for _, parcel in parcels] == [(Kind.LETTERS, 1)]
+    assert CARD.encode() not in parcels[0][1].body
+    assert stage.stores.ledger.position() == 1
+    bundled(HearMessages(shared, CONSENTS), said)
+    assert stage.stores.ledger.position() == 1
+
+
+def test_a_bundle_that_failed_leaves_nothing_to_the_next(shared: SharedStage) -> None:
+    step = SealMessages(shared, ORDERS, 1)
+    step.setup()
+    step.start_bundle()
+    list(step.process(message(order(1), 1)))
+    assert [parcel.rows for _, parcel in bundled(step, [message(order(2), 2)])] == [1]
+
+
+def test_orders_and_consents_of_subscriptions_come_to_what_the_rule_says(
+    shared: SharedStage, stage: Stage, tmp_path: Path
+) -> None:
+    """Under Beam's TestStream, in the place of the read: messages whose ids are in no order, over two watermarks."""
+    out = tmp_path / "out"
+    begin_launch(out, "one")
+    options = GraphOptions(
+        source=ORDERS, consents=CONSENTS, out=str(out), launch="one", shards=2, limits=ShardLimits(latency=0)
+    )
+
+    def news(position: int) -> list[tuple[int, bytes]]:
+        return [(shard, watermark_parcel(Watermark(SOON, position)).packed()) for shard in range(2)]
+
+    ids = [30, 4, 2**62, 17, 5]
+    bundled(HearMessages(shared, CONSENTS), [message(consent("granted"), 1)])
+    sealed = bundled(SealMessages(shared, ORDERS, 2), [message(order(place), each) for place, each in enumerate(ids)])
+    more = bundled(SealMessages(shared, ORDERS, 2), [message(order(9), 1)])
+    moments = ([*_elements(sealed), *news(0)], [*_elements(more), *news(1)], news(1))
+    stream: Any = TestStream()
+    for moment in moments:
+        stream = stream.add_elements(moment)
+    with beam.Pipeline(runner="BundleBasedDirectRunner", options=PipelineOptions(["--streaming"])) as pipeline:
+        keyed = pipeline | stream.advance_watermark_to_infinity()
+        typed = keyed | beam.Map(lambda element: element).with_output_types(tuple[int, bytes])
+        typed | beam.ParDo(ShardFn(shared, options))
+    rows = [row for path in out.glob("data/*/*.parquet") for row in pq.read_table(path).to_pylist()]
+    assert sorted(row["number"] for row in rows) == [0, 1, 2, 3, 4, 9]
+
+
+def _elements(parcels: Sequence[tuple[int, Parcel]]) -> list[tuple[int, bytes]]:
+    return [(shard, parcel.packed()) for shard, parcel in parcels]
