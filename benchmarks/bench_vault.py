@@ -32,13 +32,15 @@ from consentry.transforms.stores.consent_ledger import open_ledger
 from consentry.transforms.stores.data_keys import open_data_keys
 from consentry.transforms.stores.open_tables import open_vault_table
 from consentry.transforms.stores.vault import Candidates, open_vault
+from consentry.transforms.vaulting import MOST_ROWS
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from servers.postgres import postgres_programs, postgres_server
 
 ENTRIES = int(os.environ.get("CONSENTRY_BENCH_ENTRIES", "1000000"))
 WRITERS = (1, 4)
-BATCH = 32_768
+BATCH = MOST_ROWS
+"""Candidates that are stored at once: as many as a run gathers."""
 NOW = 1_790_000_000_000_000
 RULES = {"card": (("fraud_review", Basis.LEGAL_OBLIGATION),)}
 KEYS = {"tenant": "bench", "secrets": {1: bytes(32)}, "primary": 1, "root": bytes(range(32))}

@@ -47,7 +47,7 @@ class SqliteDataKeyTable:
         """Adds keys of subjects that have no row, and returns how many; others stay as they are."""
         with self._database.writing() as connection:
             asked = "INSERT OR IGNORE INTO subject_keys VALUES (?, ?)"
-            added = connection.executemany(asked, wrapped.items()).rowcount
+            added = connection.executemany(asked, sorted(wrapped.items())).rowcount
             return max(added, 0)  # -1 where there was nothing to do
 
     def destroy_subject_keys(self, references: Sequence[bytes]) -> None:

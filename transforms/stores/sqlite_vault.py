@@ -147,7 +147,8 @@ class SqliteVaultTable:
         with self._database.writing() as connection:
             connection.executemany(
                 f"INSERT INTO entries ({KEY}, event_time, sealed) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
-                ((*key, event_time, sealed) for key, event_time, sealed in entries),
+                # In order, so that each page of a store larger than its cache is read and written once.
+                ((*key, event_time, sealed) for key, event_time, sealed in sorted(entries)),
             )
         return len(entries), 0
 
