@@ -150,9 +150,9 @@ class CloudKms:
         self._server = server
 
     def stop(self) -> None:
-        """Is gone: nobody listens."""
+        """Is gone: nobody listens. An answer that is on its way still arrives, one that takes longer does not."""
         if self._server is not None:
-            self._server.stop(grace=None).wait()
+            self._server.stop(grace=0.2).wait()
             self._server = None
 
     def _handler(self, work: Callable[..., Any], request: Any, response: Any) -> Any:
