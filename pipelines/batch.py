@@ -93,6 +93,7 @@ def run_protect(
     with open_publication(out, run=run, replace=replace) as publication, open_stores(project) as stores:
         sweep_expired(stores.data_keys, stores.vault, policy, started_at)
         stores.vault.follow(stores.ledger, distribution_rules(policy), started_at)
+        stores.vault.rebuild_owed()
         config = settle_stage(project, policy, dataset, now=now, started_at=started_at, vault_keys=stores.keys)
         settled = _settled(run, config, sources, started_at)
         stage = SharedStage(config)

@@ -140,6 +140,7 @@ def run_stream(
             sink=sink,
             wait=round(options.wait * 1_000_000),
         )
+        stream.tidy()
         _Loop(stream, options, observer, stop, clock, checkpoints).run(until_idle)
 
 

@@ -182,6 +182,11 @@ class Stream:
         self._publication.show_merge(merge)
         return True
 
+    def tidy(self) -> None:
+        """Rebuilds the vault's files if they owe that, which may take a while."""
+        if (vault := self._stage.stores.vault) is not None:
+            vault.rebuild_owed()
+
     def sweep(self, now: int) -> None:
         """Destroys keys of dead letters and values of the vault whose time is over.
 

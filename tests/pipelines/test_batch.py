@@ -29,9 +29,12 @@ from consentry.pipelines.verify import verify_output
 from consentry.schemas.consent import ConsentEvent, Decision
 from consentry.schemas.errors import ConfigError, OutputError, PrivacyError, RunError, StoppedError
 from consentry.schemas.manifest import Books, Manifest, parse_manifest
+from consentry.schemas.policy_file import read_policy
 from consentry.schemas.project import Project, read_project
 from consentry.schemas.text_tokens import text_tokens
+from consentry.transforms.access.detokenize import distribution_rules
 from consentry.transforms.crypto.key_sets import PublicKeys
+from consentry.transforms.stores import sqlite_database
 from consentry.transforms.tally import Tally
 from effort import SOAK
 
@@ -234,6 +237,27 @@ def test_a_withdrawal_while_the_run_goes_on_counts_before_anything_is_published(
     manifest = shop.protect()
     assert manifest.vault.purged > 0
     assert shop.vaulted("email") == ["kim0@example.com", "kim2@example.com", "kim3@example.com"]
+
+
+def test_the_next_run_rebuilds_a_large_vault_from_which_something_was_removed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_database, "SMALL_BYTES", 0)
+
+    def owes() -> bool:
+        with open_stores(shop.project) as stores:
+            vault: Any = stores.vault
+            return bool(vault._table.owes())
+
+    shop.protect()
+    assert not owes()
+    shop.consent("c-1", "withdrawn", NOW + 1)
+    with open_stores(shop.project) as stores:
+        rules = distribution_rules(read_policy(shop.project.policy))
+        assert stores.vault.follow(stores.ledger, rules, NOW + 5) > 0
+    assert owes()
+    shop.protect(replace=True)
+    assert not owes()
 
 
 @pytest.mark.parametrize("key", [READ, ("rows", "dropped"), ("rows", "token_only"), ("rejected", "read", "x")])

@@ -12,7 +12,7 @@ import sqlite3
 
 from .sqlite_database import SqliteDatabase, sqlite_path
 
-__all__ = ["forget_removed", "forget_removed_of", "note_removal"]
+__all__ = ["forget_removed", "forget_removed_of", "note_removal", "owes_rebuild"]
 
 EMBEDDED = "sqlite:"
 
@@ -21,6 +21,12 @@ def note_removal(connection: sqlite3.Connection, rows: int) -> None:
     """Notes inside the caller's transaction that rows were removed or replaced, if any were."""
     if rows > 0:
         connection.execute("UPDATE leftovers SET removals = removals + 1")
+
+
+def owes_rebuild(database: SqliteDatabase) -> bool:
+    """Whether something was removed from a store since its file was last rebuilt."""
+    removals, rebuilt = _counted(database)
+    return removals > rebuilt
 
 
 def forget_removed_of(database: SqliteDatabase, *, at_once: bool = True) -> bool:
@@ -33,8 +39,7 @@ def forget_removed_of(database: SqliteDatabase, *, at_once: bool = True) -> bool
     Returns:
         Whether nothing is left: not while another program reads an older state, or writes, for longer than we wait.
     """
-    with database.reading() as connection:
-        removals, rebuilt = connection.execute("SELECT removals, rebuilt FROM leftovers").fetchone()
+    removals, rebuilt = _counted(database)
     if removals == rebuilt:
         return database.forget_deleted()
     if not at_once and not database.is_small():
@@ -45,6 +50,12 @@ def forget_removed_of(database: SqliteDatabase, *, at_once: bool = True) -> bool
     with database.writing() as connection:
         connection.execute("UPDATE leftovers SET rebuilt = max(rebuilt, ?)", (removals,))
     return True
+
+
+def _counted(database: SqliteDatabase) -> tuple[int, int]:
+    with database.reading() as connection:
+        found: tuple[int, int] = connection.execute("SELECT removals, rebuilt FROM leftovers").fetchone()
+        return found
 
 
 def forget_removed(uri: str, store: str) -> None:

@@ -96,6 +96,10 @@ class PostgresVaultTable:
         """A transaction with no other writer but such as add, too."""
         return self._database.adding()
 
+    def owes(self) -> bool:
+        """Nothing that anything could be done about."""
+        return False
+
     def forget_deleted(self, *, at_once: bool) -> bool:
         """Does nothing: the server cleans up by itself, soon, as the tables' settings say, but overwrites nothing.
 

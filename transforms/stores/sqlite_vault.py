@@ -10,7 +10,7 @@ from typing import Any
 from ...schemas.vault_entry import EntryKey, VaultEntry
 from .distinct_candidates import StoredEntries
 from .entry_columns import EntryColumns
-from .leftovers import forget_removed_of, note_removal
+from .leftovers import forget_removed_of, note_removal, owes_rebuild
 from .sqlite_database import SqliteDatabase, in_portions
 from .vault_table import Applied, SealedEntry
 
@@ -65,6 +65,10 @@ class SqliteVaultTable:
     def adding(self) -> AbstractContextManager[object]:
         """As ``writing``: SQLite has one writer at a time."""
         return self._database.writing()
+
+    def owes(self) -> bool:
+        """Whether something that was removed may still be in the files."""
+        return owes_rebuild(self._database)
 
     def forget_deleted(self, *, at_once: bool) -> bool:
         """Leaves nothing of what was removed in the files; returns whether it could, else that stays owed."""

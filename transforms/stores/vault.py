@@ -138,18 +138,26 @@ class Vault:
             return removed
 
     def sweep(self, oldest: Mapping[str, int]) -> int:
-        """Removes the values whose time is over, and leaves nothing in the files of what was removed, by whomever.
+        """Removes the values whose time is over, and returns how many.
 
         Args:
             oldest: By token domain, the earliest event time that is kept.
-
-        Returns:
-            How many were removed.
         """
         with self._lock:
             removed = persistently(lambda: self._swept(oldest))
-        self._table.forget_deleted(at_once=True)
+        if removed:
+            self._table.forget_deleted(at_once=False)
         return removed
+
+    def rebuild_owed(self) -> None:
+        """Leaves nothing in large files either of what was removed, by whomever, for which there was no time then.
+
+        Raises:
+            StoreError: The vault cannot be written.
+        """
+        with self._lock:
+            if self._table.owes():
+                self._table.forget_deleted(at_once=True)
 
     def _swept(self, oldest: Mapping[str, int]) -> int:
         with self._table.writing():

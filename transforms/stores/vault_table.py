@@ -116,6 +116,10 @@ class VaultTable(Protocol):
         """Removes the entries of domains with an earlier event time than given, and returns how many."""
         ...
 
+    def owes(self) -> bool:
+        """Whether something that was removed may still be in the files."""
+        ...
+
     def forget_deleted(self, *, at_once: bool) -> bool:
         """Leaves nothing of what was removed in the files; returns whether it could, else that stays owed.
 
