@@ -47,6 +47,8 @@ __all__ = ["EngineOptions", "run_on_engine", "ticks_of"]
 
 TICK_SECONDS = 0.2
 SEAL_SECONDS = 2.0
+SEAL_SHARE = 10
+"""How many times as long as it took to sign is waited before it is done again: a manifest lists all files."""
 FLINK = frozenset({"FlinkRunner", "PortableRunner"})
 DATAFLOW = frozenset({"DataflowRunner"})
 OURS = frozenset({"PrismRunner"})
@@ -258,8 +260,11 @@ def _watched(
     failure: PrivacyError
     try:
         result = pipeline.run()
-        while (state := result.state) not in ENDED and not stop.wait(SEAL_SECONDS):
+        pause = SEAL_SECONDS
+        while (state := result.state) not in ENDED and not stop.wait(pause):
+            began = time.monotonic()
             _sealed(manifests, watch, clock)
+            pause = max(SEAL_SECONDS, SEAL_SHARE * (time.monotonic() - began))
         if state not in ENDED and options.runner in OURS:
             result.cancel()
         _sealed(manifests, watch, clock)

@@ -51,7 +51,7 @@ OPERATIONS: dict[type[Any], Operations] = {
         "writing": (VAULT, lambda table: used(table.writing())),
         "adding": (VAULT, lambda table: used(table.adding())),
         "forget_deleted": (VAULT, lambda table: table.forget_deleted(at_once=True)),
-        "owes": (VAULT, lambda table: table.owes()),
+        "owes": (VAULT, lambda table: not table.owes()),
         "applied": (VAULT, lambda table: table.applied()),
         "set_applied": (VAULT, lambda table: table.set_applied(applied(9))),
         "find": (VAULT, lambda table: table.find("card", "t1")),
