@@ -172,7 +172,7 @@ def assert_nothing_raw(shop: Shop, flink: Flink) -> None:
             held |= {path: path.read_bytes()} if path.is_file() else {}
     assert any("checkpoints" in path.parts for path in held)
     assert all(held[flink.folder / f"{name}.log"] for name in ("jobmanager", "taskmanager", "jobserver", "pool"))
-    assert not [(canary, path) for canary in shop.canaries for path, data in held.items() if canary in data]
+    assert not {path: found for path, data in held.items() if (found := shop.raw_in(data))}
 
 
 class Killer:
