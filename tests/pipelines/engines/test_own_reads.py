@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +26,7 @@ from consentry.pipelines.engines.shard import ShardLimits
 from consentry.pipelines.engines.shard_output import begin_launch
 from consentry.pipelines.engines.wire import Kind, Parcel, watermark_parcel
 from consentry.pipelines.scaffold import write_project
-from consentry.schemas.errors import ConfigError
+from consentry.schemas.errors import ConfigError, PrivacyError
 from consentry.schemas.policy_file import read_policy
 from consentry.schemas.project import Project, read_project
 from consentry.transforms.consent_join import Watermark
@@ -164,6 +166,19 @@ def test_consents_are_in_the_ledger_once_and_faulty_ones_are_sealed(shared: Shar
     assert stage.stores.ledger.position() == 1
     bundled(HearMessages(shared, CONSENTS), said)
     assert stage.stores.ledger.position() == 1
+
+
+def test_a_failure_tells_nothing_of_a_message(shared: SharedStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any, messages: Any, *, read_at: int) -> None:
+        raise ValueError(messages.values[0].decode())
+
+    monkeypatch.setattr(own_reads.Intake, "take", fail)
+    for most in (1, 9):  # in the midst of a bundle, and at its end
+        monkeypatch.setattr(own_reads, "MOST", most)
+        with pytest.raises(PrivacyError) as failure:
+            bundled(SealMessages(shared, ORDERS, 1), [message(order(1), 1)])
+        told = "".join(traceback.format_exception(failure.value))
+        assert CARD not in told and CARD.encode() not in pickle.dumps(failure.value)
 
 
 def test_a_bundle_that_failed_leaves_nothing_to_the_next(shared: SharedStage) -> None:
