@@ -73,6 +73,7 @@ def _measured(kind: str, new_place: Callable[[], Uris], entries: int) -> list[di
         compared = {"limit": LIMITS[kind], "limit_rate": limit, "ratio": first / limit}
         rows.append({"name": f"{name}, first load", "rate_per_s": first, **compared})
         rows.append({"name": f"{name}, rerun by new processes", "rate_per_s": again})
+        print(f"measured so far: {name}: {first:,.0f}/s, {again:,.0f}/s; limit {limit:,.0f}/s", file=sys.stderr)
     return rows
 
 

@@ -23,6 +23,8 @@ from ...schemas.store_uri import SQLITE, told_store
 __all__ = ["SqliteDatabase", "in_portions", "schema_version", "sqlite_path"]
 
 PATIENCE_SECONDS = 30.0
+TURNS = {"vault": 20}
+"""How many times as long a writer of some stores waits: those before it may each store some hundred thousand rows."""
 PORTION = 500
 CACHE_KIB = 32 * 1024
 SMALL_BYTES = 16 << 20
@@ -106,7 +108,7 @@ class SqliteDatabase:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Yields the connection in a transaction that no other writer is in; an exception undoes it."""
-        with self._transaction("BEGIN IMMEDIATE") as connection:
+        with self._transaction("BEGIN IMMEDIATE", turns=TURNS.get(self._store, 1)) as connection:
             yield connection
 
     def forget_deleted(self) -> bool:
@@ -155,13 +157,14 @@ class SqliteDatabase:
         return _locked(self._path, self._store)
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str, *, turns: int = 1) -> Iterator[sqlite3.Connection]:
         with self._lock, self._told():
             inner = self._connection.in_transaction
             if inner:  # then it is a part of the outer one
                 yield self._connection
                 return
-            self._connection.execute(begin)
+            with self._waiting(turns * PATIENCE_SECONDS):
+                self._connection.execute(begin)
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
@@ -173,9 +176,18 @@ class SqliteDatabase:
 
     def _make_up(self) -> None:
         """Empties the write-ahead log that could not be emptied before, without waiting this time."""
-        self._connection.execute("PRAGMA busy_timeout = 0").fetchall()
-        try:
+        with self._waiting(0):
             self.forget_deleted()
+
+    @contextmanager
+    def _waiting(self, seconds: float) -> Iterator[None]:
+        """Has the block wait for others for so long; elsewhere it is ``PATIENCE_SECONDS``."""
+        if seconds == PATIENCE_SECONDS:
+            yield
+            return
+        self._connection.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}").fetchall()
+        try:
+            yield
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {int(1000 * PATIENCE_SECONDS)}").fetchall()
 

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -388,6 +389,26 @@ def test_programs_that_open_the_same_stores_at_once_all_get_them(tmp_path: Path,
         place.ledger(), place.vault(), place.access_log()
     for _ in range(5):
         assert programs.do(place, {"do": "create"}, {"do": "create"}) == [{"opened": 3}] * 2
+
+
+def test_a_writer_of_the_vault_waits_for_several_that_store_much_and_each_longer_than_we_wait_elsewhere(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_database, "PATIENCE_SECONDS", 0.1)
+    one, two = opened("vault"), opened("vault")
+    locked = threading.Event()
+
+    def hold() -> None:
+        with one.writing():
+            locked.set()
+            time.sleep(0.5)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    locked.wait(10)
+    with two.writing() as connection:
+        assert connection.execute("PRAGMA busy_timeout").fetchone() == (100,)
+    holder.join()
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["without tables yet", "without a write-ahead log yet"])
