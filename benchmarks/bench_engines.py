@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from bare_graph import PassUnbounded
 from consentry.pipelines.engines import launch
 from consentry.pipelines.engines.launch import EngineOptions, run_on_engine
-from consentry.pipelines.engines.shard_output import SHARDS, SHOWN, ShardNote, read_note
+from consentry.pipelines.engines.shard_notes import ShardNote
+from consentry.pipelines.engines.shard_output import SHARDS, SHOWN, read_note
 from consentry.pipelines.outcome import READ
 from consentry.pipelines.publication import STREAM
 from engine_parts import plain_parts

@@ -15,6 +15,7 @@ import numpy as np
 from bare_graph import BareIntake, BareSettlement
 from consentry.pipelines.engines.intake import Intake
 from consentry.pipelines.engines.shard import Shard, ShardLimits, ShardState
+from consentry.pipelines.engines.shard_files import ShardFiles
 from consentry.pipelines.engines.shard_output import begin_launch
 from consentry.pipelines.engines.wire import batch_of, bytes_of
 from consentry.pipelines.scaffold import write_project
@@ -105,7 +106,9 @@ def _settled(folder: Path) -> SharedStage:
 
 
 def _shard(shared: SharedStage, number: int, out: Path, *, protects: bool) -> Shard:
-    shard = Shard(shared, number, out, launch="bench", limits=ShardLimits(latency=0), clock=_now)
+    config = shared.config
+    place = ShardFiles(out, number, "bench", event_time=config.policy.datasets[config.dataset].event_time)
+    shard = Shard(shared, place, launch="bench", limits=ShardLimits(latency=0), clock=_now)
     if not protects:
         shard._settlement = BareSettlement()  # type: ignore[assignment]
     return shard

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..schemas.project import Project
     from .engines.launch import EngineOptions
     from .engines.manifests import EngineManifests
+    from .engines.outputs import EngineOutput
 
 __all__ = ["RunnerGroup", "close", "runner_arguments", "seal", "stream_on_engine"]
 
@@ -96,7 +97,9 @@ def seal(
     json: JsonOption = False,
 ) -> None:
     """Sign what a stream on an engine has published by now; while `consentry stream --runner` watches, it does so."""
-    manifest = _manifests(open_project(context, config), out).seal(clock=now_us())
+    from .engines.outputs import open_engine_output
+
+    manifest = _manifests(open_project(context, config), open_engine_output(out)).seal(clock=now_us())
     if json:
         print_json(None if manifest is None else manifest.as_json())
     elif manifest is None:
@@ -114,20 +117,20 @@ def close(
 
     Stop the job first. Whatever is still running can publish nothing more.
     """
-    from .engines.settings import close_settings, read_settings
+    from .engines.outputs import open_engine_output
 
-    project = open_project(context, config)
-    if not read_settings(out).closed:
-        manifests = _manifests(project, out)
+    project, output = open_project(context, config), open_engine_output(out)
+    if not output.settings().closed:
+        manifests = _manifests(project, output)
         if manifests.seal(clock=now_us()) is None:
             raise ConfigError(f"{out}: the stream has published nothing; there is nothing to close")
-        close_settings(out, lambda settings: manifests.hand_over(settings, clock=now_us()))
+        output.close(lambda settings: manifests.hand_over(settings, clock=now_us()))
     notice(f"{out}: closed. Check it: consentry verify {out}")
 
 
-def _manifests(project: Project, out: str) -> EngineManifests:
+def _manifests(project: Project, output: EngineOutput) -> EngineManifests:
     from ..schemas.policy_file import read_policy
     from .engines.manifests import EngineManifests
     from .keyring_files import open_proof_keys
 
-    return EngineManifests(project, read_policy(project.policy), open_proof_keys(project), out)
+    return EngineManifests(project, read_policy(project.policy), open_proof_keys(project), output)

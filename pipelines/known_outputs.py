@@ -151,7 +151,9 @@ def unnamed_places(project: Project, named: Iterable[str]) -> tuple[str, ...]:
 
 def place_of(out: str) -> str:
     """Returns what an output is known by: the absolute path of a local folder, links followed; else its URI."""
-    return str(Path(out.removeprefix(FILE_SCHEME)).resolve()) if is_local(out) else out.rstrip("/")
+    if not is_local(out):
+        return out.partition("?")[0].rstrip("/")
+    return str(Path(out.removeprefix(FILE_SCHEME)).resolve())
 
 
 def _is_at(output: KnownOutput) -> bool:

@@ -209,6 +209,7 @@ def output_files(outcome: Outcome) -> tuple[OutputFile, ...]:
     return tuple(
         OutputFile(path=receipt.path, sha256=receipt.sha256, rows=receipt.rows, bytes=receipt.bytes)
         for receipt in sorted(outcome.receipts, key=lambda receipt: receipt.path)
+        if receipt.sha256
     )
 
 

@@ -40,11 +40,11 @@ FileSystems: Any = _FileSystems  # untyped in Beam
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """A file that is complete.
+    """A file that is complete, or messages of a topic that were taken.
 
     Attributes:
         path: Below the place of the publication.
-        sha256: Hexadecimal, of all bytes.
+        sha256: Hexadecimal, of all bytes; of messages empty.
         rows: Records in it.
         bytes: Its size.
         reasons: Of dead letters: how many for each stage and reason, as counted where they are written.

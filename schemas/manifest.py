@@ -228,6 +228,7 @@ class Manifest(Part):
         default=None, description="What was removed from the rows after they were written, by reason."
     )
     stream: StreamProgress | None = Field(default=None, description="Of an output that grows.")
+    topic: str | None = Field(default=None, description="The topic that has the records, where no file has.")
     files: tuple[OutputFile, ...]
     signature: SignatureText | None = None
 

@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -31,11 +30,12 @@ from ...transforms.stage import SharedStage
 from ..streams.message_source import MessageTopic
 from ..streams.places import open_topic
 from ..streams.record_sink import RecordSink, open_sink
-from .consent_ends import note_consents
 from .lanes import Advanced, ConsentLane, OrderLane
+from .outputs import EngineOutput, ShardWork, open_engine_output
 from .own_reads import HearMessages, SealMessages, is_subscription, read_subscription
 from .shard import Shard, ShardLimits
 from .shard_memory import ShardMemory
+from .shard_publication import ShardPlace
 from .wire import Kind, Parcel, watermark_of
 
 __all__ = ["GraphOptions", "ProtectUnbounded", "ShardFn"]
@@ -54,7 +54,7 @@ class GraphOptions:
     Attributes:
         source: URI of the topic or subscription of records.
         consents: URI of that of consent events; None: they come into the ledger by other ways.
-        out: Folder of the output, the same for all workers.
+        out: Folder of the output, the same for all workers, or URI of a topic.
         to: URI of a topic that gets protected records as well; None: none does.
         launch: Id of the launch.
         starts: By partition of records, where lanes begin of which the engine remembers nothing.
@@ -63,6 +63,7 @@ class GraphOptions:
         shards: That decide and write side by side.
         most: Records that a lane takes at each tick.
         limits: When a shard does what.
+        in_order: Whether the engine gives a shard what a lane sends it in that order, also after it went back.
     """
 
     source: str
@@ -76,6 +77,7 @@ class GraphOptions:
     shards: int = 16
     most: int = 20_000
     limits: ShardLimits = field(default_factory=ShardLimits)
+    in_order: bool = True
 
 
 class ProtectUnbounded(beam.PTransform[Any, Any]):
@@ -190,6 +192,7 @@ class _ConsentsFn(_LaneFn):
     def setup(self) -> None:
         self._stage = self._shared.open()
         self._lane: ConsentLane | None = None
+        self._output: EngineOutput = open_engine_output(self._options.out)
 
     @guarded("consent")
     def process(self, element: Keyed, offsets: Any = OFFSETS) -> Iterator[Keyed]:
@@ -200,7 +203,7 @@ class _ConsentsFn(_LaneFn):
             self._lane = ConsentLane(self._stage, self._topic, shards=options.shards, clock=_now)
         advanced = self._lane.advance(before)
         if advanced.offsets != before:
-            note_consents(Path(options.out), advanced.offsets)
+            self._output.note_consents(advanced.offsets)
         yield from self._moved(advanced, before, offsets)
 
 
@@ -219,8 +222,16 @@ class ShardFn(beam.DoFn):
         options = self._options
         read = (options.source, options.consents or "")
         self._sink = None if options.to is None else open_sink(options.to, read=read)
+        output, config = open_engine_output(options.out), self._shared.config
+        work = ShardWork(
+            launch=options.launch,
+            shards=options.shards,
+            event_time=config.policy.datasets[config.dataset].event_time,
+            sink=self._sink,
+            in_order=options.in_order,
+        )
         # All of them, before any state comes: see ``shard_output``.
-        self._shards = [self._shard(number) for number in range(self._options.shards)]
+        self._shards = [self._shard(output.shard(number, work)) for number in range(options.shards)]
 
     @guarded("protect")
     def process(
@@ -252,21 +263,22 @@ class ShardFn(beam.DoFn):
         if stepped.note is not None:
             yield str(number).encode()
 
-    def _shard(self, number: int) -> Shard:
+    def _shard(self, place: ShardPlace) -> Shard:
         options = self._options
         return Shard(
             self._shared,
-            number,
-            Path(options.out),
+            place,
             launch=options.launch,
             limits=options.limits,
             clock=_now,
-            sink=self._sink,
             ordered=not is_subscription(options.source),
         )
 
     def teardown(self) -> None:
-        """Closes the sink."""
+        """Lets go of where shards publish, and closes the sink."""
+        for shard in getattr(self, "_shards", ()):
+            with suppress(Exception):
+                shard.close()
         sink: RecordSink | None = getattr(self, "_sink", None)
         if sink is not None:
             with suppress(Exception):

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from ...schemas.manifest import Manifest
 from ...transforms.tally import merge
 from ..durable import sync_folder
@@ -19,7 +17,7 @@ from ..streams.epochs import Epoch, EpochAccount
 from ..streams.journal import KEY_VERSION, Journal, Topic, open_journal
 from ..streams.output import JOURNAL
 from .settings import EngineSettings
-from .shard_output import ShardNote
+from .shard_notes import ShardNote, furthest, joint_columns
 
 __all__ = ["hand_over"]
 
@@ -29,7 +27,6 @@ def hand_over(
     settings: EngineSettings,
     notes: Sequence[ShardNote],
     manifest: Manifest,
-    columns: pa.Schema,
     *,
     clock: int,
 ) -> None:
@@ -40,7 +37,6 @@ def hand_over(
         settings: Of the output.
         notes: All that shards have published.
         manifest: Signed, of the same.
-        columns: Of records, as far as they are known.
         clock: Microseconds UTC.
     """
     place = root / STREAM / JOURNAL
@@ -63,7 +59,7 @@ def hand_over(
             merge(note.outcome.tally for note in notes), tuple(each for note in notes for each in note.outcome.receipts)
         )
         journal.begin(epoch)
-        journal.seal(epoch, outcome, columns, _account(epoch, manifest, clock))
+        journal.seal(epoch, outcome, joint_columns(notes), _account(epoch, manifest, clock))
         journal.skip(Topic.RECORDS, _ends(notes))
         journal.finish(epoch)
     made.rename(place)
@@ -101,6 +97,5 @@ def _account(epoch: Epoch, manifest: Manifest, clock: int) -> EpochAccount:
 def _ends(notes: Sequence[ShardNote]) -> dict[str, int]:
     ends: dict[str, int] = {}
     for note in notes:
-        for partition, offset in note.offsets.items():
-            ends[partition] = max(ends.get(partition, 0), offset)
+        ends = furthest(ends, note.offsets)
     return ends

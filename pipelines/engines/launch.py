@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -30,18 +29,16 @@ from ..keyring_files import open_proof_keys
 from ..known_outputs import KnownOutput, place_of
 from ..manifest_file import key_versions_of
 from ..pipeline_runs import LOCAL_RUNNER, open_pipeline
-from ..publication import FILE_SCHEME
 from ..streams.places import KAFKA
 from ..streams.pubsub_place import parse_pubsub_uri
 from ..streams.record_sink import open_sink
 from ..streams.run import note_stream
-from .consent_ends import noted_consents
 from .graph import GraphOptions, ProtectUnbounded
 from .manifests import EngineManifests
+from .outputs import EngineOutput, open_engine_output
 from .own_reads import is_subscription
-from .settings import EngineSettings, launching
+from .settings import EngineSettings
 from .shard import ShardLimits
-from .shard_output import begin_launch, published_ends
 
 __all__ = ["EngineOptions", "run_on_engine", "ticks_of"]
 
@@ -75,7 +72,7 @@ class EngineOptions:
         dataset: The dataset of the policy that records belong to.
         source: URI of the topic of records, or on Dataflow of the subscription.
         consents: URI of that of consent events, likewise; None: they come into the ledger by other ways.
-        out: Folder of the output, which all workers share.
+        out: Folder of the output, which all workers share, or URI of a topic that is the output.
         to: URI of a topic that gets protected records as well; None: none does.
         runner: Name of a Beam runner.
         arguments: Of the runner, as ``--name=value``.
@@ -128,23 +125,24 @@ def run_on_engine(
         RunError: The engine failed; what was published stays, and it goes on from there when it is launched again.
     """
     _check(options)
-    _check_sink(options)
+    output = open_engine_output(options.out)
+    _check_places(options, output)
     policy = read_policy(project.policy)
     dataset_of(policy, options.dataset)
     keys = open_proof_keys(project)
     check_stores(project)
     started_at = clock()
     config = settle_stage(project, policy, options.dataset, now=started_at, started_at=started_at)
-    with launching(options.out, _fresh(config, options, started_at)) as settings:
+    with output.launching(_fresh(config, options, started_at)) as settings:
         config = replace(config, key_version=settings.key_version)
         note_stream(project, _known(config, settings, options.out))
         pipeline = open_pipeline(options.runner, _arguments(options))
         launch = secrets.token_hex(8)
         # An older job may take files back until it is shut out, so only then it is certain how far its shards are.
-        begin_launch(_root(options), launch)
+        output.begin_launch(launch)
         driven = pipeline | "Ticks" >> ticks_of(options)
-        driven | "ProtectUnbounded" >> ProtectUnbounded(SharedStage(config), _graph(options, launch))
-        manifests = EngineManifests(project, policy, keys, options.out)
+        driven | "ProtectUnbounded" >> ProtectUnbounded(SharedStage(config), _graph(options, output, launch))
+        manifests = EngineManifests(project, policy, keys, output)
         return _watched(pipeline, manifests, options, watch, stop, clock)
 
 
@@ -161,9 +159,13 @@ def _check(options: EngineOptions) -> None:
             raise ConfigError(f"{option}: of the engines only Dataflow reads pubsub://; name kafka://, or that runner")
 
 
-def _check_sink(options: EngineOptions) -> None:
+def _check_places(options: EngineOptions, output: EngineOutput) -> None:
+    read = (options.source, options.consents or "")
+    output.check(read)
     if options.to is not None:
-        with closing(open_sink(options.to, read=(options.source, options.consents or ""))):
+        if output.topic is not None:
+            raise ConfigError("--to: --out is a topic already, which has all that one of --to would; leave --to out")
+        with closing(open_sink(options.to, read=read)):
             pass
 
 
@@ -203,24 +205,20 @@ def _known(config: StageConfig, settings: EngineSettings, out: str) -> KnownOutp
     )
 
 
-def _root(options: EngineOptions) -> Path:
-    return Path(options.out.removeprefix(FILE_SCHEME)).resolve()
-
-
-def _graph(options: EngineOptions, launch: str) -> GraphOptions:
-    root = _root(options)
+def _graph(options: EngineOptions, output: EngineOutput, launch: str) -> GraphOptions:
     join = JoinLimits(wait=_micros(options.wait), patience=_micros(options.patience))
     return GraphOptions(
         source=options.source,
         consents=options.consents,
-        out=str(root),
+        out=options.out if output.topic is not None else place_of(options.out),
         to=options.to,
         launch=launch,
-        starts=published_ends(root, options.shards),
-        consent_starts=noted_consents(root),
+        starts=output.published_ends(options.shards),
+        consent_starts=output.consent_ends(),
         lanes=options.lanes,
         shards=options.shards,
         limits=ShardLimits(join=join, latency=_micros(options.latency)),
+        in_order=options.runner not in DATAFLOW,
     )
 
 

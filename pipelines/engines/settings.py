@@ -16,7 +16,7 @@ from ..publication import DATA, DEAD_LETTERS, FILE_SCHEME, STREAM, is_local
 from ..streams.output import ENGINE, JOURNAL, LOCK
 from .shard_output import end_publication
 
-__all__ = ["EngineSettings", "close_settings", "is_engine_output", "launching", "read_settings"]
+__all__ = ["EngineSettings", "checked_settings", "close_settings", "is_engine_output", "launching", "read_settings"]
 
 OPTIONS = {
     "tenant": "--config",
@@ -100,7 +100,7 @@ def launching(out: str, fresh: EngineSettings) -> Iterator[EngineSettings]:
     root = _folder(out)
     with _locked(root):
         path = _settings_of(root)
-        settings = _checked(read_settings(out), fresh) if path.is_file() else fresh
+        settings = checked_settings(read_settings(out), fresh) if path.is_file() else fresh
         if not path.is_file():
             exchange_text(path, json.dumps(asdict(settings)))
         yield settings
@@ -151,7 +151,12 @@ def _locked(root: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _checked(settled: EngineSettings, fresh: EngineSettings) -> EngineSettings:
+def checked_settings(settled: EngineSettings, fresh: EngineSettings) -> EngineSettings:
+    """Returns the settings that stand.
+
+    Raises:
+        ConfigError: The stream has ended, or is another than the one that is launched.
+    """
     if settled.closed:
         raise ConfigError(f"the stream {settled.run} of this output has ended; name a new --out")
     for name, option in OPTIONS.items():

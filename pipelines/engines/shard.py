@@ -8,25 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...schemas.dead_letter import DEAD_LETTER_SCHEMA
-from ...schemas.record_columns import POSITION
 from ...transforms.consent_join import NOTHING_KNOWN, Joined, JoinLimits, JoinState, Watermark, join_consents
 from ...transforms.stage import SharedStage
 from ...transforms.tally import Tally, merge
-from ..manifest_file import balanced_books
-from ..outcome import READ, Outcome
-from ..publication import DEAD_LETTERS
-from ..sinks import FileWriter
-from ..streams.dated_files import DatedFiles
-from ..streams.record_sink import RecordSink, record_ids
+from ..outcome import READ
 from .settlement import Settled, Settlement
-from .shard_output import ShardNote, ShardOutput
+from .shard_notes import ShardNote, furthest
+from .shard_publication import Publication, ShardPlace
 
 __all__ = ["Shard", "ShardLimits", "ShardState", "Stepped"]
 
@@ -58,7 +51,7 @@ class ShardState:
         columns: Of records, as far as the dataset declares them.
         records: Sealed, waiting.
         letters: Sealed dead letters of what could not become a record, to be published with them.
-        done: By partition, records before these offsets were published by an earlier launch.
+        done: By partition, records before these offsets were published by an earlier launch, or a step that was lost.
         done_letters: Likewise, of letters.
     """
 
@@ -71,11 +64,6 @@ class ShardState:
     letters: tuple[pa.RecordBatch, ...] = ()
     done: Mapping[str, int] = field(default_factory=dict)
     done_letters: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether an engine remembers nothing of the shard."""
-        return not self.number and not self.done
 
 
 class Stepped(NamedTuple):
@@ -95,12 +83,10 @@ class Shard:
 
     Args:
         shared: As it was settled when the stream was launched.
-        number: Of the shard.
-        out: Folder of the output.
+        place: Where it publishes.
         launch: Id of the launch.
         limits: When it does what.
         clock: Microseconds UTC.
-        sink: Takes protected records before they are published; None: nobody does.
         ordered: Whether records of a partition come in the order of their offsets, so that the last one that was
             published tells of all before; else what an engine has taken and forgets is read nowhere again.
     """
@@ -108,22 +94,19 @@ class Shard:
     def __init__(
         self,
         shared: SharedStage,
-        number: int,
-        out: Path,
+        place: ShardPlace,
         *,
         launch: str,
         limits: ShardLimits,
         clock: Callable[[], int],
-        sink: RecordSink | None = None,
         ordered: bool = True,
     ) -> None:
-        self._ordered = ordered
         self._shared = shared
-        self._output = ShardOutput(out, number, launch)
+        self._place = place
         self._launch = launch
         self._limits = limits
         self._clock = clock
-        self._sink = sink
+        self._ordered = ordered
         self._settlement: Settlement | None = None
 
     def step(self, state: ShardState, watermark: Watermark) -> Stepped:
@@ -137,7 +120,7 @@ class Shard:
             PrivacyError: A store, a key or the disk cannot be used; the step counts for nothing and is done again.
         """
         now = self._clock()
-        state = self._unpublished(self._resumed(state) if state.is_fresh else state)
+        state = self._unpublished(self._resumed(state))
         joined = join_consents(
             JoinState(watermark=state.watermark, waiting=state.records),
             None,
@@ -150,23 +133,27 @@ class Shard:
             return Stepped(after, None)
         settlement = self._settlement = self._settlement or Settlement(self._shared, state.columns)
         settled = settlement.settle(joined.decidable, joined.given_up, clock=now)
-        published = self._output.publish(
-            state.number,
-            state.lot,
-            lambda place, name: self._written(place, name, joined, settled, state.letters, settlement.columns, now),
-        )
+        publication = self._publication(joined, settled, state.letters, settlement.columns, now)
+        published = self._place.publish(state.number, state.lot, publication)
         after = replace(
             after, number=state.number + 1, lot=published.lot, published_at=now, letters=(), columns=settlement.columns
         )  # fmt: skip
         return Stepped(after, published.note)
 
     def _resumed(self, state: ShardState) -> ShardState:
-        """Returns a fresh state such that it goes on behind what earlier launches have published."""
-        found = self._output.resumption()
-        return replace(state, number=found.number, done=found.offsets, done_letters=found.letters)
+        """Returns a state such that it goes on behind what is published and stays."""
+        found = self._place.resumption(state.number, state.lot)
+        if found is None:
+            return state
+        done, done_letters = furthest(state.done, found.offsets), furthest(state.done_letters, found.letters)
+        return replace(state, number=found.number, lot=found.lot, done=done, done_letters=done_letters)
+
+    def close(self) -> None:
+        """Lets go of where it publishes."""
+        self._place.close()
 
     def _unpublished(self, state: ShardState) -> ShardState:
-        """Returns a state without what an earlier launch has published."""
+        """Returns a state without what is published."""
         if not state.done and not state.done_letters:
             return state
         records = (_behind(each, "partition", "offset", state.done) for each in state.records)
@@ -177,54 +164,21 @@ class Shard:
             letters=tuple(each for each in letters if each.num_rows),
         )
 
-    def _send(self, settled: Settled) -> None:
-        """Hands protected records to the sink, and returns when it has them; a replay sends them again, alike."""
-        if self._sink is None:
-            return
-        for rows in settled.rows:
-            self._sink.send(rows.drop_columns([POSITION]), record_ids(rows))
-        self._sink.flush()
-
-    def _written(
-        self,
-        place: str,
-        name: str,
-        joined: Joined,
-        settled: Settled,
-        letters: Sequence[pa.RecordBatch],
-        columns: pa.Schema,
-        now: int,
-    ) -> ShardNote:
-        """Sends and writes what a publication has, and returns what it comes to; only who has the shard comes here."""
-        self._send(settled)
-        config = self._shared.config
-        event_time = config.policy.datasets[config.dataset].event_time
-        rows = DatedFiles(place, run=name, event_time=event_time)
-        refused = FileWriter(place, DEAD_LETTERS, DEAD_LETTER_SCHEMA, run=name)
-        try:
-            for batch in settled.rows:
-                rows.write(batch.drop_columns([POSITION]))
-            for batch in (*settled.letters, *letters):
-                refused.write(batch)
-            receipts = (*rows.finish(), *refused.finish())
-        except BaseException:
-            rows.abandon()
-            refused.abandon()
-            raise
-        watermark = joined.state.watermark
-        outcome = Outcome(merge((settled.tally, _tally_of(letters))), receipts)
-        balanced_books(outcome)
-        return ShardNote(
-            outcome=outcome,
-            launch=self._launch,
+    def _publication(
+        self, joined: Joined, settled: Settled, letters: Sequence[pa.RecordBatch], columns: pa.Schema, now: int
+    ) -> Publication:
+        return Publication(
+            rows=settled.rows,
+            letters=(*settled.letters, *letters),
+            tally=merge((settled.tally, _tally_of(letters))),
             offsets=self._ends_of(
                 [*(each.records for each in joined.decidable), *joined.given_up], "partition", "offset"
             ),
-            letters=self._ends_of(letters, "source", "position"),
+            letter_ends=self._ends_of(letters, "source", "position"),
             columns=columns,
-            now=watermark.instant,
-            ledger_position=watermark.position,
-            published_at=now,
+            watermark=joined.state.watermark,
+            launch=self._launch,
+            clock=now,
         )
 
     def _ends_of(self, batches: Sequence[pa.RecordBatch], partition: str, offset: str) -> dict[str, int]:

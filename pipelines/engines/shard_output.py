@@ -19,33 +19,23 @@ how far that was, partition by partition, and what a shard has published it does
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
-
-import pyarrow as pa
 
 from ...schemas.errors import OutputError, RunError
-from ...transforms.tally import Tally
 from ..durable import exchange_text, sync_folder
-from ..outcome import Outcome
 from ..publication import DATA, DEAD_LETTERS, STREAM
-from ..sinks import Receipt
 from ..streams.output import CLOSED
+from .shard_notes import Published, Resumption, ShardNote
 
 __all__ = [
     "SHARDS",
     "SHOWN",
-    "Published",
-    "Resumption",
-    "ShardNote",
     "ShardOutput",
     "begin_launch",
     "end_publication",
@@ -59,101 +49,6 @@ OWNER, LOCK = "owner", "lock"
 LAUNCH = "launch"
 """A file with the id of the one launch that may publish."""
 SHOWN, BEGUN = ".json", ".begun"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardNote:
-    """What one publication of a shard comes to.
-
-    Attributes:
-        outcome: Counts and files.
-        launch: Id of the launch that wrote it.
-        offsets: By partition, the offset behind the last record in it.
-        letters: By partition, the offset behind the last message in it that could not become a record.
-        columns: Of records, as far as they are known.
-        now: Instant of its decisions, microseconds UTC.
-        ledger_position: Of its decisions.
-        published_at: By the clock, microseconds UTC.
-    """
-
-    outcome: Outcome
-    launch: str
-    offsets: Mapping[str, int]
-    letters: Mapping[str, int]
-    columns: pa.Schema
-    now: int
-    ledger_position: int
-    published_at: int
-
-    def as_json(self) -> str:
-        """Returns it as the note that stands in the folder of the shard."""
-        receipts = [
-            {**asdict(receipt), "reasons": [[list(key), count] for key, count in receipt.reasons.items()]}
-            for receipt in self.outcome.receipts
-        ]
-        document = {
-            "files": receipts,
-            "tally": [[list(key), count] for key, count in self.outcome.tally.counts.items()],
-            "launch": self.launch,
-            "offsets": dict(self.offsets),
-            "letters": dict(self.letters),
-            "columns": base64.b64encode(self.columns.serialize().to_pybytes()).decode("ascii"),
-            "now": self.now,
-            "ledger_position": self.ledger_position,
-            "published_at": self.published_at,
-        }
-        return json.dumps(document)
-
-
-def read_note(path: Path) -> ShardNote:
-    """Returns what a note says.
-
-    Raises:
-        OutputError: It is damaged.
-        FileNotFoundError: It is gone: the shard was taken over.
-    """
-    text = path.read_text(encoding="utf-8")
-    try:
-        document = json.loads(text)
-        receipts = tuple(
-            Receipt(**{**each, "reasons": {tuple(key): count for key, count in each["reasons"]}})
-            for each in document["files"]
-        )
-        tally = Tally({tuple(key): count for key, count in document["tally"]})
-        return ShardNote(
-            outcome=Outcome(tally, receipts),
-            launch=document["launch"],
-            offsets=document["offsets"],
-            letters=document["letters"],
-            columns=pa.ipc.read_schema(pa.py_buffer(base64.b64decode(document["columns"]))),
-            now=document["now"],
-            ledger_position=document["ledger_position"],
-            published_at=document["published_at"],
-        )
-    except (ValueError, KeyError, TypeError, pa.ArrowException):
-        raise OutputError(f"{path}: is damaged; restore the output's folder {STREAM} from a backup") from None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resumption:
-    """Where a shard goes on behind earlier launches.
-
-    Attributes:
-        number: Of its next publication.
-        offsets: By partition, behind the last record that it has published.
-        letters: By partition, behind the last message that it has published as a dead letter.
-    """
-
-    number: int
-    offsets: Mapping[str, int]
-    letters: Mapping[str, int]
-
-
-class Published(NamedTuple):
-    """A publication, and the lot that was drawn for it."""
-
-    note: ShardNote
-    lot: str
 
 
 class ShardOutput:
@@ -291,10 +186,24 @@ class ShardOutput:
         begun = self._folder / f"{number:09d}{BEGUN}"
         paths = [receipt.path for receipt in note.outcome.receipts]
         targets = [self._own(path, number, begun) for path in paths]
-        exchange_text(begun, note.as_json())
+        exchange_text(begun, json.dumps(note.document()))
         _move([self._staging / path for path in paths], targets)
         begun.replace(begun.with_suffix(SHOWN))
         sync_folder(self._folder)
+
+
+def read_note(path: Path) -> ShardNote:
+    """Returns what a note says.
+
+    Raises:
+        OutputError: It is damaged.
+        FileNotFoundError: It is gone: the shard was taken over.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        return ShardNote.of(json.loads(text))
+    except ValueError:
+        raise OutputError(f"{path}: is damaged; restore the output's folder {STREAM} from a backup") from None
 
 
 def begin_launch(root: Path, launch: str) -> None:

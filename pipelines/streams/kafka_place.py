@@ -28,6 +28,7 @@ __all__ = [
     "consumer_of",
     "parse_kafka_uri",
     "producer_of",
+    "transactional_producer_of",
 ]
 
 SCHEME = "kafka"
@@ -38,8 +39,8 @@ EXTRA = "kafka:// needs an extra that is not installed; pip install 'consentry[k
 OURS = frozenset({
     "bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset",
     "enable.partition.eof", "isolation.level", "auto.commit.enable", "metadata.broker.list",
-    "enable.idempotence", "acks", "request.required.acks", "transactional.id", "message.timeout.ms",
-    "delivery.timeout.ms", "delivery.report.only.error",
+    "enable.idempotence", "acks", "request.required.acks", "transactional.id", "transaction.timeout.ms",
+    "message.timeout.ms", "delivery.timeout.ms", "delivery.report.only.error",
 })  # fmt: skip
 """Properties on which it depends that every record is read once, and none that is sent is lost."""
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -167,6 +168,24 @@ def producer_of(place: KafkaPlace, patience: float) -> Producer:
     Raises:
         ConfigError: A property is none of librdkafka's.
     """
+    return _producer(place, patience)
+
+
+def transactional_producer_of(place: KafkaPlace, name: str, patience: float) -> Producer:
+    """Returns a producer for transactions, which has not taken its name yet.
+
+    Args:
+        place: Whose servers and properties it takes.
+        name: Its ``transactional.id``.
+        patience: Seconds that a message may be on its way.
+
+    Raises:
+        ConfigError: A property is none of librdkafka's.
+    """
+    return _producer(place, patience, {"transactional.id": name, "transaction.timeout.ms": int(patience * 1000) + 1000})
+
+
+def _producer(place: KafkaPlace, patience: float, more: Mapping[str, Any] | None = None) -> Producer:
     from confluent_kafka import KafkaException, Producer
 
     settings = {
@@ -177,6 +196,7 @@ def producer_of(place: KafkaPlace, patience: float) -> Producer:
         "acks": "all",
         "delivery.timeout.ms": max(1, int(patience * 1000)),
         "delivery.report.only.error": True,
+        **(more or {}),
     }
     try:
         return Producer(settings, logger=_SILENT)

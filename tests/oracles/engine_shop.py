@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from consentry.schemas.consent import format_instant
 from oracles.consent_oracle import Entry, Said, permits_one_of
 from oracles.stream_oracle import DAY, START, Rules, card_number
+from oracles.topic_reader import messages_of
 
 __all__ = ["CARD_PATH", "Produced", "Shop"]
 
@@ -73,18 +74,9 @@ class Shop:
     def fates_on_topic(self) -> dict[int, frozenset[str]]:
         """What a reader of the protected topic has, who takes the last of each record id; no raw card is there."""
         last: dict[bytes, dict[str, Any]] = {}
-        consumer = Consumer({"bootstrap.servers": self._address, "group.id": "reader", "enable.partition.eof": True,
-                             "auto.offset.reset": "earliest"})  # fmt: skip
-        consumer.assign([TopicPartition(self.protected_topic, number, 0) for number in range(2)])
-        ended: set[int] = set()
-        while len(ended) < 2:
-            for message in consumer.consume(10_000, 1.0):
-                if message.error() is not None:
-                    ended.add(message.partition())
-                    continue
-                assert not self.raw_in(message.value())
-                last[message.key()] = json.loads(message.value())
-        consumer.close()
+        for message in messages_of(self._address, self.protected_topic):
+            assert not self.raw_in(message.value)
+            last[message.key] = json.loads(message.value)
         assert len({row["number"] for row in last.values()}) == len(last)
         return {row["number"]: self._tokenized({"customer": None, **row}) for row in last.values()}
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from consentry.pipelines.engines.shard_output import Published, ShardNote, ShardOutput
+from consentry.pipelines.engines.shard_notes import Published, ShardNote
+from consentry.pipelines.engines.shard_output import ShardOutput
 from consentry.pipelines.outcome import Outcome
 from consentry.pipelines.sinks import FileWriter
 from consentry.transforms.tally import Tally

@@ -1,0 +1,198 @@
+"""A shard that publishes to a topic: its records, its dead letters and its note, in one transaction of Kafka.
+
+Whoever publishes next takes the name of the shard, so that nobody else may commit, and then reads the last note of the
+shard. What an engine that has lost a worker does again, and the note knows of, is not sent again: in a partition of the
+source everything before the noted offset is published. So who reads committed messages sees every record once.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from ...schemas.errors import OutputError, RunError
+from ...schemas.record_columns import POSITION
+from ..publication import DATA, DEAD_LETTERS
+from ..sinks import Receipt
+from ..streams.json_texts import json_texts
+from ..streams.kafka_place import PATIENCE_SECONDS, KafkaPlace
+from ..streams.kafka_transactions import KafkaTransactions, open_transactions
+from ..streams.record_sink import record_ids
+from .shard_notes import Published, Resumption, ShardNote
+from .shard_publication import Publication
+from .topic_books import LETTERS, TopicBooks
+
+__all__ = ["CLOSED", "LAUNCH", "NOTE", "LastNote", "ShardTopic", "last_note"]
+
+LAUNCH, CLOSED, NOTE = "launch", "closed", "note"
+"""Keys in the books: the id of the one launch that may publish, whether nobody may any more, and a shard's note."""
+
+
+class LastNote(NamedTuple):
+    """What is published of a shard: the number and the lot of its last publication, and a note of all of them."""
+
+    number: int
+    lot: str
+    note: ShardNote
+
+
+class _Session(NamedTuple):
+    """The time for which this worker has the shard."""
+
+    producer: KafkaTransactions
+    last: LastNote | None
+
+
+class ShardTopic:
+    """A ``ShardPlace``.
+
+    Args:
+        place: Of the topic.
+        books: Of the output.
+        shard: Number.
+        launch: Id of the launch.
+        in_order: Whether the engine gives a shard what a lane sends it in that order, also after it went back: if not,
+            what is done again is sent again, under the same ids.
+        patience: Seconds for which the broker may not answer.
+    """
+
+    def __init__(
+        self,
+        place: KafkaPlace,
+        books: TopicBooks,
+        shard: int,
+        launch: str,
+        *,
+        in_order: bool = True,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._place = place
+        self._books = books
+        self._shard = shard
+        self._launch = launch
+        self._in_order = in_order
+        self._patience = patience
+        self._session: _Session | None = None
+
+    def resumption(self, number: int, lot: str) -> Resumption | None:
+        """Returns where a state goes on that does not know of the last publication.
+
+        Raises:
+            RunError: The broker cannot be used, or the stream was launched anew, or closed.
+            OutputError: The note is damaged.
+        """
+        last = self._opened().last
+        if last is None or last.lot == lot:
+            return None
+        is_known = self._in_order or not number
+        offsets, letters = (last.note.offsets, last.note.letters) if is_known else ({}, {})
+        return Resumption(number=last.number + 1, lot=last.lot, offsets=offsets, letters=letters)
+
+    def publish(self, number: int, lot: str, publication: Publication) -> Published:
+        """Publishes what a step comes to, and returns it; call ``resumption`` first.
+
+        Raises:
+            RunError: Another worker has the shard, or the broker refused. It is published, or not: the next one sees.
+        """
+        producer, last = self._opened()
+        if (last.lot if last else "") != lot:
+            raise RunError(
+                f"{self._name}: {self._books.topic} lacks what was published last; was it made anew? Begin a new --out"
+            )
+        note = publication.note(self._receipts(publication))
+        noted = LastNote(number, secrets.token_hex(8), note if last is None else note.after(last.note))
+        self._session = None  # until it is certain what became of it
+        try:
+            with producer.transaction():
+                self._send(producer, publication, noted)
+        except BaseException:
+            producer.close()
+            raise
+        self._session = _Session(producer, noted)
+        return Published(note, noted.lot)
+
+    def shut_out(self) -> None:
+        """Takes the name of the shard, so that who has it can commit nothing more.
+
+        Raises:
+            RunError: The broker cannot be used.
+        """
+        open_transactions(self._place, self._transactional_id, patience=self._patience).close()
+
+    def close(self) -> None:
+        """Lets go of the broker."""
+        if self._session is not None:
+            self._session.producer.close()
+            self._session = None
+
+    @property
+    def _name(self) -> str:
+        return f"{self._place.topic}, shard {self._shard:02d}"
+
+    @property
+    def _transactional_id(self) -> str:
+        return f"consentry.{self._place.topic}.{self._shard:02d}"
+
+    def _opened(self) -> _Session:
+        if self._session is None:
+            standing = self._books.standing()  # before the name is taken from who may rightly have it
+            if CLOSED in standing:
+                raise RunError(f"{self._name}: the stream of this output was closed; name a new --out")
+            if standing.get(LAUNCH) != self._launch.encode():
+                raise RunError(f"{self._name}: the stream was launched anew, and goes on there; cancel this job")
+            producer = open_transactions(self._place, self._transactional_id, patience=self._patience)
+            try:
+                self._session = _Session(producer, last_note(self._books, self._shard))
+            except BaseException:
+                producer.close()
+                raise
+        return self._session
+
+    def _send(self, producer: KafkaTransactions, publication: Publication, noted: LastNote) -> None:
+        for rows in publication.rows:
+            producer.send(self._place.topic, json_texts(rows.drop_columns([POSITION])), record_ids(rows))
+        for letters in publication.letters:
+            producer.send(self._place.topic + LETTERS, json_texts(letters), _letter_ids(letters))
+        document = {"number": noted.number, "lot": noted.lot, **noted.note.document()}
+        producer.send(self._books.topic, [json.dumps(document).encode()], [NOTE], partition=self._shard)
+
+    def _receipts(self, publication: Publication) -> list[Receipt]:
+        """Returns what stands in a note for files: messages have no digest."""
+        rows = sum(each.num_rows for each in publication.rows)
+        reasons = Counter(
+            key
+            for each in publication.letters
+            for key in zip(each["stage"].to_pylist(), each["reason"].to_pylist(), strict=True)
+        )
+        letters = sum(each.num_rows for each in publication.letters)
+        return [
+            Receipt(path=f"{DATA}/{self._place.topic}", sha256="", rows=rows, bytes=0),
+            Receipt(path=f"{DEAD_LETTERS}/{self._place.topic}", sha256="", rows=letters, bytes=0, reasons=reasons),
+        ]
+
+
+def last_note(books: TopicBooks, shard: int) -> LastNote | None:
+    """Returns the last note of a shard, of what is committed; None: it has published nothing.
+
+    Raises:
+        RunError: The broker cannot be read.
+        OutputError: The note is damaged.
+    """
+    text = books.note_of(shard)
+    if text is None:
+        return None
+    try:
+        document = json.loads(text)
+        return LastNote(document.pop("number"), document.pop("lot"), ShardNote.of(document))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise OutputError(f"kafka:{books.topic}: the note of shard {shard:02d} is damaged; begin a new --out") from None
+
+
+def _letter_ids(letters: pa.RecordBatch) -> Sequence[str]:
+    places = zip(letters["source"].to_pylist(), letters["position"].to_pylist(), strict=True)
+    return [f"{source}:{position}" for source, position in places]

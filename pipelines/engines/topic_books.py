@@ -1,0 +1,187 @@
+"""The topic that keeps the books of an output that is a topic itself: ``TOPIC.books``, beside ``TOPIC.dead-letters``.
+
+It has a partition for each shard, with the notes of its publications, and one more for what stands of the stream. The
+last message of a key counts, so the broker may compact it; nothing in it is raw, and nothing may expire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ...schemas.errors import ConfigError, RunError
+from ..streams.kafka_place import PATIENCE_SECONDS, KafkaPlace, admin_of, consumer_of, producer_of
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
+
+__all__ = ["BOOKS", "LETTERS", "TopicBooks", "books_of", "make_topics"]
+
+BOOKS, LETTERS = ".books", ".dead-letters"
+QUICK = {"fetch.wait.max.ms": "10"}
+"""A broker holds back that a partition has ended for so long; half a second by default."""
+KEPT = {"retention.ms": "-1"}
+COMPACTED = {
+    **KEPT,
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.1",
+    "segment.bytes": str(8 << 20),
+    "segment.ms": str(3_600_000),
+}
+
+
+class TopicBooks:
+    """The books of one output.
+
+    Args:
+        place: Of the output; its books are on the same servers.
+        shards: Of the stream.
+        patience: Seconds for which the broker may not answer.
+    """
+
+    def __init__(self, place: KafkaPlace, shards: int, *, patience: float = PATIENCE_SECONDS) -> None:
+        self._place = replace(place, topic=place.topic + BOOKS)
+        self._shards = shards
+        self._patience = patience
+
+    @property
+    def topic(self) -> str:
+        """Its name."""
+        return self._place.topic
+
+    def standing(self) -> dict[str, bytes]:
+        """Returns what stands of the stream, by key.
+
+        Raises:
+            RunError: The broker cannot be read.
+        """
+        return self._read(self._shards)
+
+    def note_of(self, shard: int) -> bytes | None:
+        """Returns the last note of a shard, of what is committed; None: it has published nothing.
+
+        Raises:
+            RunError: The broker cannot be read.
+        """
+        return next(iter(self._read(shard).values()), None)
+
+    def write(self, key: str, value: bytes) -> None:
+        """Sets something that stands of the stream, and returns when the broker has it.
+
+        Raises:
+            RunError: It did not take it.
+        """
+        from confluent_kafka import KafkaException
+
+        failed: list[KafkaError] = []
+        producer = producer_of(self._place, self._patience)
+        try:
+            producer.produce(
+                self.topic, value, key.encode(), partition=self._shards,
+                on_delivery=lambda error, _: failed.append(error) if error is not None else None,
+            )  # fmt: skip
+            left = producer.flush(self._patience)
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from None
+        if left or failed:
+            raise self._failure(failed[0] if failed else None)
+
+    def _read(self, partition: int) -> dict[str, bytes]:
+        from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+
+        found: dict[str, bytes] = {}
+        consumer = consumer_of(replace(self._place, properties={**QUICK, **self._place.properties}))
+        try:
+            consumer.assign([TopicPartition(self.topic, partition, OFFSET_BEGINNING)])
+            while (message := consumer.poll(self._patience)) is not None:
+                error = message.error()
+                if error is None:
+                    found[(message.key() or b"").decode()] = message.value() or b""
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    return found
+                else:
+                    raise self._failure(error)
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from None
+        finally:
+            consumer.close()
+        raise self._failure(None)
+
+    def _failure(self, error: KafkaError | None) -> RunError:
+        name = "no answer" if error is None else error.name()
+        return RunError(f"kafka:{self.topic}: cannot be used ({name}); see that the broker runs and lets us in")
+
+
+def books_of(place: KafkaPlace, *, patience: float = PATIENCE_SECONDS) -> TopicBooks:
+    """Returns the books that are there.
+
+    Raises:
+        ConfigError: There are none.
+        RunError: The broker cannot be asked.
+    """
+    from confluent_kafka import KafkaException
+
+    name = place.topic + BOOKS
+    try:
+        there = admin_of(place).list_topics(timeout=patience).topics
+    except KafkaException as error:
+        raise RunError(f"kafka:{name}: the broker cannot be asked ({error.args[0].name()})") from None
+    if name not in there:
+        raise ConfigError(f"{place.topic}: is no output of `consentry stream --runner`; name its --out")
+    return TopicBooks(place, len(there[name].partitions) - 1, patience=patience)
+
+
+def make_topics(place: KafkaPlace, shards: int, *, patience: float = PATIENCE_SECONDS) -> None:
+    """Makes the topics of books and of dead letters where they are not there; the topic itself has to be.
+
+    Raises:
+        ConfigError: There is no such topic, or books of another number of shards are there.
+        RunError: The broker cannot be reached, or does not let us make topics.
+    """
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
+
+    admin = admin_of(place)
+    try:
+        # Of all topics, and by name: to be asked for one that is not there, a broker may make it.
+        there = admin.list_topics(timeout=patience).topics
+        if place.topic not in there:
+            raise ConfigError(f"--out: the broker has no topic {place.topic}; create it first")
+        books, letters = place.topic + BOOKS, place.topic + LETTERS
+        wanted: Mapping[str, tuple[int, Mapping[str, str]]] = {
+            books: (shards + 1, COMPACTED),
+            letters: (len(there[place.topic].partitions), KEPT),
+        }
+        new = [
+            NewTopic(name, partitions, config=dict(config))
+            for name, (partitions, config) in wanted.items()
+            if name not in there
+        ]
+        for name, made in (admin.create_topics(new, operation_timeout=patience) if new else {}).items():
+            _made(name, made, wanted[name])
+    except KafkaException as error:
+        raise RunError(f"kafka:{place.topic}: the broker cannot be asked ({error.args[0].name()})") from None
+    if books in there and len(there[books].partitions) != shards + 1:
+        raise ConfigError(
+            f"--shards: the stream of this output began with {len(there[books].partitions) - 1}; go on with those, or "
+            "name a new --out"
+        )
+
+
+def _made(name: str, made: object, wanted: tuple[int, Mapping[str, str]]) -> None:
+    from concurrent.futures import Future
+
+    from confluent_kafka import KafkaError, KafkaException
+
+    assert isinstance(made, Future)
+    try:
+        made.result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return
+        partitions, config = wanted
+        told = ", ".join(f"{key}={value}" for key, value in config.items())
+        raise RunError(
+            f"kafka:{name}: cannot be made ({error.args[0].name()}); create it with {partitions} partitions and {told}"
+        ) from None

@@ -1,0 +1,123 @@
+"""Sends to Kafka in transactions: who reads committed messages sees what belongs together as a whole, or not at all.
+
+A producer has a name, and the last one to take it is the only one that may commit: whoever had it before is shut out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from ...schemas.errors import ConfigError, RunError
+from .kafka_place import EXTRA, PATIENCE_SECONDS, KafkaPlace, transactional_producer_of
+from .kafka_sink import RECORD_ID
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError, Producer
+
+__all__ = ["KafkaTransactions", "open_transactions"]
+
+FULL_SECONDS = 0.05
+ABORT_SECONDS = 5.0
+
+
+def open_transactions(place: KafkaPlace, name: str, *, patience: float = PATIENCE_SECONDS) -> KafkaTransactions:
+    """Returns a producer that has taken a name; what its last holder had begun is undone, unless it was committed.
+
+    Args:
+        place: Whose servers and properties it takes; its topic does not matter.
+        name: The ``transactional.id``.
+        patience: Seconds for which the broker may not answer.
+
+    Raises:
+        ConfigError: The extra is missing, or a property is none of librdkafka's.
+        RunError: The broker cannot be reached, or does not let us take the name.
+    """
+    try:
+        import confluent_kafka  # noqa: F401
+    except ModuleNotFoundError:
+        raise ConfigError(EXTRA) from None
+    return KafkaTransactions(place, name, patience=patience)
+
+
+class KafkaTransactions:
+    """Make it with ``open_transactions``; used by one thread. After an error it can only be closed."""
+
+    def __init__(self, place: KafkaPlace, name: str, *, patience: float) -> None:
+        from confluent_kafka import KafkaException
+
+        self._name = name
+        self._patience = patience
+        self._producer: Producer = transactional_producer_of(place, name, patience)
+        try:
+            self._producer.init_transactions(patience)
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What the block sends is there when it returns; a block that fails has sent nothing.
+
+        Raises:
+            RunError: Another one has taken the name, or the broker does not answer. Then it may be there, or not: who
+                takes the name next sees which.
+        """
+        from confluent_kafka import KafkaException
+
+        try:
+            self._producer.begin_transaction()
+            try:
+                yield
+                self._producer.commit_transaction(self._patience)
+            except BaseException:
+                with suppress(KafkaException):
+                    self._producer.purge()
+                    self._producer.abort_transaction(ABORT_SECONDS)
+                raise
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from None
+
+    def send(self, topic: str, texts: Sequence[bytes], ids: Sequence[str], *, partition: int | None = None) -> None:
+        """Sends messages within a transaction.
+
+        Args:
+            topic: Where to.
+            texts: Of the messages.
+            ids: Of each: its key, and its header ``consentry-record-id``.
+            partition: Where all of them go; None: where their ids say.
+
+        Raises:
+            RunError: The broker takes nothing, and no more can wait.
+        """
+        where: dict[str, Any] = {} if partition is None else {"partition": partition}
+        end = time.monotonic() + self._patience
+        for text, record_id in zip(texts, ids, strict=True):
+            key = record_id.encode()
+            while True:
+                try:
+                    self._producer.produce(topic, text, key, headers=[(RECORD_ID, key)], **where)
+                    break
+                except BufferError:
+                    if time.monotonic() > end:
+                        raise self._failure(None) from None
+                    self._producer.poll(FULL_SECONDS)
+        self._producer.poll(0)
+
+    def close(self) -> None:
+        """Lets go of the broker; what was not committed is not there."""
+        self._producer.purge()
+        self._producer.flush(0)
+
+    def _failure(self, error: KafkaError | None) -> RunError:
+        from confluent_kafka import KafkaError
+
+        taken = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
+        if error is not None and error.code() in taken:
+            return RunError(f"{self._name}: another worker has taken it over; this one goes back")
+        name = "no answer" if error is None else error.name()
+        return RunError(
+            f"{self._name}: the broker did not take what belongs together ({name}); see that it runs, has the topics, "
+            "and lets us write to them in transactions of this name"
+        )

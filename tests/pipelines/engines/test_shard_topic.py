@@ -1,0 +1,304 @@
+"""What a shard publishes to a real Kafka: all of a step or nothing, by one worker at a time, each record once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from consentry.pipelines.engines.outputs import ShardWork
+from consentry.pipelines.engines.settings import EngineSettings
+from consentry.pipelines.engines.shard_topic import NOTE, ShardTopic, last_note
+from consentry.pipelines.engines.topic_books import BOOKS, LETTERS, TopicBooks
+from consentry.pipelines.engines.topic_output import TopicOutput, open_topic_output
+from consentry.pipelines.streams.kafka_place import parse_kafka_uri
+from consentry.schemas.dataset import FieldPath
+from consentry.schemas.errors import ConfigError, OutputError, RunError
+from oracles.topic_publisher import letters_of, publication_of
+from oracles.topic_reader import messages_of
+from servers.apache_kafka import ApacheKafka
+from servers.fixtures import ON_APACHE
+
+pytestmark = ON_APACHE
+SHARDS = 2
+SETTINGS = EngineSettings(
+    run="engine-1", tenant="shop", dataset="orders", source="kafka:orders", lanes=1, shards=SHARDS, key_version=1,
+    key_versions={}, started_at=1, fields={},
+)  # fmt: skip
+TESTS = Path(__file__).parents[2]
+
+
+class Out:
+    """A topic of its own for each test."""
+
+    def __init__(self, kafka: ApacheKafka) -> None:
+        self.kafka = kafka
+        self.topic = f"out-{uuid.uuid4().hex[:8]}"
+        admin = AdminClient({"bootstrap.servers": kafka.address})
+        for made in admin.create_topics([NewTopic(self.topic, 2, 1)]).values():
+            made.result()
+        self.uri = f"kafka://{kafka.address}/{self.topic}"
+        self.launch("first")
+
+    @property
+    def output(self) -> TopicOutput:
+        return open_topic_output(self.uri)
+
+    def launch(self, name: str) -> None:
+        output = self.output
+        with output.launching(SETTINGS):
+            output.begin_launch(name)
+
+    def shard(self, launch: str = "first", *, in_order: bool = True) -> ShardTopic:
+        work = ShardWork(launch=launch, shards=SHARDS, event_time=FieldPath.parse("at"), in_order=in_order)
+        return self.output.shard(1, work)
+
+    @property
+    def books(self) -> TopicBooks:
+        return TopicBooks(parse_kafka_uri(self.uri), SHARDS)
+
+    def numbers(self, *, committed: bool = True) -> list[int]:
+        found = messages_of(self.kafka.address, self.topic, committed=committed)
+        return sorted(json.loads(message.value)["number"] for message in found)
+
+
+@pytest.fixture
+def out(kafka: ApacheKafka) -> Out:
+    return Out(kafka)
+
+
+def publish(shard: ShardTopic, number: int, lot: str, numbers: list[int], **options: int) -> str:
+    assert shard.resumption(number, lot) is None
+    return shard.publish(number, lot, publication_of(numbers, **options)).lot
+
+
+def test_a_step_is_on_the_topics_with_stable_ids_and_its_note_says_how_far_they_are(out: Out) -> None:
+    shard = out.shard()
+    lot = publish(shard, 0, "", [3, 4], letters=1)
+    publish(shard, 1, lot, [7])
+    found = messages_of(out.kafka.address, out.topic)
+    assert {message.key: json.loads(message.value)["number"] for message in found} == {
+        b"orders/0:3": 3, b"orders/0:4": 4, b"orders/0:7": 7,
+    }  # fmt: skip
+    assert all(message.headers == {"consentry-record-id": message.key} for message in found)
+    (letter,) = messages_of(out.kafka.address, out.topic + LETTERS)
+    assert json.loads(letter.value) == {
+        "stage": "read", "reason": "invalid_json", "source": "orders/0", "position": 1000, "dataset": "orders",
+        "sealed": "c2VhbGVk",
+    }  # fmt: skip
+    last = last_note(out.books, 1)
+    assert last is not None
+    assert (last.number, last.note.offsets, last.note.letters) == (1, {"orders/0": 8}, {"orders/0": 1001})
+    (note,) = out.output.notes()
+    assert {receipt.path: receipt.rows for receipt in note.outcome.receipts} == {
+        f"data/{out.topic}": 3, f"dead_letters/{out.topic}": 1,
+    }  # fmt: skip
+    assert note.outcome.tally[("in",)] == 4
+
+
+def test_who_goes_back_is_told_what_is_published_and_may_go_on_behind_it(out: Out) -> None:
+    lot = publish(out.shard(), 0, "", [1, 2])
+    publish(live := out.shard(), 1, lot, [5])
+    live.close()
+    for number, known in ((1, lot), (0, "")):
+        found = out.shard().resumption(number, known)
+        assert found is not None
+        assert (found.number, found.offsets, found.letters) == (2, {"orders/0": 6}, {})
+    publish(out.shard(), found.number, found.lot, [6])
+    assert out.numbers() == [1, 2, 5, 6]
+
+
+def test_an_engine_without_order_is_told_of_offsets_only_where_it_remembers_nothing(out: Out) -> None:
+    lot = publish(out.shard(), 0, "", [1])
+    publish(out.shard(), 1, lot, [2])
+    back = out.shard(in_order=False).resumption(1, lot)
+    fresh = out.shard(in_order=False).resumption(0, "")
+    assert back is not None and fresh is not None
+    assert (back.number, back.offsets) == (2, {})
+    assert fresh.offsets == {"orders/0": 3}
+
+
+def test_of_two_workers_the_last_that_took_the_shard_publishes_and_the_other_one_nothing(out: Out) -> None:
+    given_up = out.shard()
+    lot = publish(given_up, 0, "", [1])
+    live = out.shard()
+    lot_of_live = publish(live, 1, lot, [2])
+    with pytest.raises(RunError, match="another worker has taken it over; this one goes back"):
+        given_up.publish(1, lot, publication_of([2, 3]))
+    publish(live, 2, lot_of_live, [3])
+    assert out.numbers() == [1, 2, 3]
+    # Given its state again, it may take the shard back, and knows what there is.
+    again = given_up.resumption(1, lot)
+    assert again is not None and again.offsets == {"orders/0": 4}
+
+
+def test_of_many_workers_at_the_same_time_nothing_is_lost_or_twice(out: Out) -> None:
+    numbers, start = list(range(30)), threading.Barrier(4)
+
+    def work() -> None:
+        shard, done = out.shard(), False
+        start.wait(60)
+        while not done:
+            try:
+                number, lot, done_to = 0, "", 0
+                found = shard.resumption(number, lot)
+                if found is not None:
+                    number, lot, done_to = found.number, found.lot, found.offsets["orders/0"]
+                left = [each for each in numbers if each >= done_to][:3]
+                done = not left
+                if left:
+                    shard.publish(number, lot, publication_of(left))
+            except RunError as error:
+                assert "another worker has taken it over" in str(error) or "CONCURRENT" in str(error), error
+        shard.close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert out.numbers() == numbers
+
+
+@pytest.mark.parametrize("moment", ["sent", "committed"])
+def test_a_worker_that_is_killed_has_published_all_of_a_step_or_nothing(out: Out, moment: str) -> None:
+    lot = publish(first := out.shard(), 0, "", [1])
+    first.close()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)])}
+    asked = json.dumps({"out": out.uri, "number": 1, "lot": lot, "numbers": [2, 3], "moment": moment})
+    ended = subprocess.run(
+        [sys.executable, "-m", "oracles.topic_publisher"], input=asked, text=True, env=environment, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert ended.returncode == -signal.SIGKILL
+    if moment == "sent":
+        assert out.numbers(committed=False) == [1, 2, 3]
+        assert publish(out.shard(), 1, lot, [2, 3])
+    else:
+        found = out.shard().resumption(1, lot)
+        assert found is not None and found.offsets == {"orders/0": 4}
+    assert out.numbers() == [1, 2, 3]
+
+
+def test_what_does_not_balance_is_not_sent(out: Out) -> None:
+    shard = out.shard()
+    assert shard.resumption(0, "") is None
+    with pytest.raises(RunError, match="the books do not balance"):
+        shard.publish(0, "", publication_of([1], counted=2))
+    assert out.numbers(committed=False) == []
+    publish(shard, 0, "", [1])
+    assert out.numbers() == [1]
+
+
+def test_a_job_that_was_launched_anew_or_closed_publishes_nothing_more(out: Out) -> None:
+    older = out.shard()
+    lot = publish(older, 0, "", [1])
+    out.launch("second")
+    newer = out.shard("second")
+    found = newer.resumption(0, "")
+    assert found is not None
+    with pytest.raises(RunError, match="another worker has taken it over"):
+        older.publish(1, lot, publication_of([2]))
+    with pytest.raises(RunError, match="shard 01: the stream was launched anew, and goes on there; cancel this job"):
+        older.resumption(1, lot)
+    lot = newer.publish(found.number, found.lot, publication_of([2])).lot
+    out.output.close(lambda _: None)
+    with pytest.raises(RunError, match="another worker has taken it over"):
+        newer.publish(2, lot, publication_of([3]))
+    with pytest.raises(RunError, match="shard 01: the stream of this output was closed; name a new --out"):
+        newer.resumption(2, lot)
+    with pytest.raises(ConfigError, match="has ended; name a new --out"):
+        out.launch("third")
+    assert out.numbers() == [1, 2]
+
+
+def test_books_that_were_made_anew_are_noticed(out: Out) -> None:
+    lot = publish(out.shard(), 0, "", [1])
+    books = out.topic + BOOKS
+    admin = AdminClient({"bootstrap.servers": out.kafka.address})
+    for gone in admin.delete_topics([books]).values():
+        gone.result()
+    for _ in range(100):
+        if books not in admin.list_topics(timeout=10).topics:
+            break
+    out.launch("first")
+    shard = out.shard()
+    assert shard.resumption(1, lot) is None
+    with pytest.raises(RunError, match="lacks what was published last; was it made anew"):
+        shard.publish(1, lot, publication_of([2]))
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"number": 1}', '{"number": 1, "lot": "", "files": [1]}'])
+def test_a_damaged_note_stops_the_shard_and_says_so(out: Out, damage: str) -> None:
+    producer = Producer({"bootstrap.servers": out.kafka.address})
+    producer.produce(out.topic + BOOKS, damage.encode(), NOTE.encode(), partition=1)
+    assert producer.flush(30) == 0
+    with pytest.raises(OutputError, match="the note of shard 01 is damaged; begin a new --out"):
+        out.shard().resumption(0, "")
+
+
+def settings_with(**changes: object) -> EngineSettings:
+    return EngineSettings(**{**{name: getattr(SETTINGS, name) for name in SETTINGS.__slots__}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"shards": 5}, "--shards: the stream of this output began with 2"),
+        ({"lanes": 2}, "--lanes: this output belongs to '1'"),
+        ({"source": "kafka:other"}, "--from: this output belongs to 'kafka:orders'"),
+    ],
+)
+def test_what_may_not_change_is_refused(out: Out, change: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says), out.output.launching(settings_with(**change)):
+        pass
+    assert out.output.settings() == SETTINGS
+
+
+def test_a_topic_that_is_not_there_is_not_made(kafka: ApacheKafka) -> None:
+    output = open_topic_output(f"kafka://{kafka.address}/nowhere")
+    with (
+        pytest.raises(ConfigError, match="--out: the broker has no topic nowhere; create it first"),
+        output.launching(SETTINGS),
+    ):
+        pass
+    with pytest.raises(ConfigError, match="nowhere: is no output of `consentry stream --runner`"):
+        output.settings()
+    there = AdminClient({"bootstrap.servers": kafka.address}).list_topics(timeout=10).topics
+    assert not [name for name in there if name.startswith("nowhere")]
+
+
+REFUSED: dict[str, Callable[[], object]] = {
+    "a group is for reading": lambda: open_topic_output("kafka://b:9/t?group=g"),
+    r"names with \.books or \.dead-letters at their end": lambda: open_topic_output("kafka://b:9/t.books"),
+    "names a topic that the stream reads": lambda: open_topic_output("kafka://b:9/t").check(["kafka://b:9/t"]),
+    "a topic that the stream reads": lambda: open_topic_output("kafka://b:9/t").check(["kafka://b:9/t.dead-letters"]),
+}
+
+
+@pytest.mark.parametrize("says", REFUSED)
+def test_what_can_be_no_output_is_refused_before_a_broker_is_asked(says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        REFUSED[says]()
+
+
+def test_how_far_consents_are_never_goes_back(out: Out) -> None:
+    assert out.output.consent_ends() == {}
+    for ends in ({"c/0": 3, "c/1": 1}, {"c/0": 2}, {"c/0": 5, "d/0": 1}):
+        out.output.note_consents(ends)
+    assert out.output.consent_ends() == {"c/0": 5, "c/1": 1, "d/0": 1}
+
+
+def test_letters_are_those_of_files(out: Out) -> None:
+    assert letters_of(1).schema.names == ["stage", "reason", "source", "position", "dataset", "sealed"]
+    assert pa.types.is_binary(letters_of(1)["sealed"].type)
