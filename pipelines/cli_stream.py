@@ -43,7 +43,12 @@ stream_app = typer.Typer(
     help="Protect events as they come, exactly once: from Kafka or Pub/Sub into Parquet files by day.",
 )
 
-OutOption = Annotated[str | None, typer.Option(metavar="DIR", help="The output, which grows by whole epochs.")]
+OutOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR", help="The output, which grows by whole epochs; with --runner also kafka://HOST:PORT/TOPIC."
+    ),
+]
 
 
 @stream_app.callback()

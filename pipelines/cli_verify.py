@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from ..schemas.policy import Policy
     from ..schemas.project import Project
     from ..transforms.canaries import Canaries
+    from ..transforms.crypto.key_sets import PublicKeys
     from .leak_report import LeakReport
     from .verify import Check, VerifyReport
 
 __all__ = ["verify"]
 
+KAFKA = "kafka://"
 TRUST = "name the public keys to believe with --trust FILE, or a project with --config FILE"
 SHOWN = 5
 """Places told of each leak in a table; ``--json`` has more."""
@@ -29,7 +31,9 @@ SHOWN = 5
 
 def verify(
     context: typer.Context,
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="An output of `consentry protect`.")],
+    folder: Annotated[
+        str, typer.Argument(metavar="DIR", help="An output of `consentry protect` or `stream`; kafka:// for a topic.")
+    ],
     trust: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Public keys to believe. Default: the configuration's.")
     ] = None,
@@ -61,14 +65,15 @@ def verify(
     if not scan and (sample is not None or canaries is not None):
         option = "--sample" if sample is not None else "--canaries"
         raise ConfigError(f"{option}: belongs to a search of the rows; add --scan")
+    if scan and folder.startswith(KAFKA):
+        raise ConfigError("--scan: searches the files of an output, and a topic has none; leave it out")
     from ..transforms.crypto.keyring import PublicKeys
-    from .verify import verify_output
 
     planted = None if canaries is None else _canaries_of(canaries)
     project = open_project(context, config, otherwise=TRUST) if trust is None or config is not None else None
     believed = trust or (project.trust if project is not None else None)
     assert believed is not None, "without --trust there is a project"
-    report = verify_output(folder, PublicKeys.load(believed))
+    report = _report(folder, PublicKeys.load(believed))
     leaks = _scanned(folder, report, project, planted, sample, quiet=json) if scan and report.readable else None
     if scan:
         report = replace(report, checks=(*report.checks, *_scan_checks(leaks)))
@@ -81,6 +86,16 @@ def verify(
             _summarise(leaks)
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _report(out: str, trust: PublicKeys) -> VerifyReport:
+    if out.startswith(KAFKA):
+        from .engines.topic_verify import verify_topic
+
+        return verify_topic(out, trust)
+    from .verify import verify_output
+
+    return verify_output(out, trust)
 
 
 def _canaries_of(path: Path) -> Canaries:

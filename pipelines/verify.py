@@ -24,7 +24,7 @@ from ..transforms.leaf_columns import marks_of
 from .output_folder import OutputFolder, open_output_folder
 from .publication import DATA, DEAD_LETTERS, NOTES, PART, STREAM
 
-__all__ = ["Check", "VerifyReport", "check_of", "verify_output"]
+__all__ = ["Check", "VerifyReport", "check_of", "signature_check", "verify_output"]
 
 BLOCK = 2**20
 PART_PREFIXES = (f"{DATA}/{PART}", f"{DEAD_LETTERS}/{PART}", NOTES)
@@ -82,7 +82,7 @@ def verify_output(out: str, trust: PublicKeys) -> VerifyReport:
         manifest, signed = parse_manifest(folder.read(MANIFEST_NAME))
     except (OSError, PrivacyError) as error:
         return VerifyReport((Check("manifest", False, _said(error)),))
-    signature = _signature_check(manifest, signed, trust)
+    signature = signature_check(manifest, signed, trust)
     files, found = _file_checks(folder, sizes, manifest, trusted=signature.ok)
     return VerifyReport(
         (
@@ -100,7 +100,8 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, PrivacyError) else f"cannot be read ({type(error).__name__})"
 
 
-def _signature_check(manifest: Manifest, signed: bytes, trust: PublicKeys) -> Check:
+def signature_check(manifest: Manifest, signed: bytes, trust: PublicKeys) -> Check:
+    """Returns whether a trusted key of the tenant has signed the manifest."""
     name = "signature"
     if manifest.signature is None:
         return Check(name, False, "the manifest is not signed")

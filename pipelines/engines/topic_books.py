@@ -6,6 +6,7 @@ last message of a key counts, so the broker may compact it; nothing in it is raw
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,11 +15,12 @@ from ...schemas.errors import ConfigError, RunError
 from ..streams.kafka_place import PATIENCE_SECONDS, KafkaPlace, admin_of, consumer_of, producer_of
 
 if TYPE_CHECKING:
-    from confluent_kafka import KafkaError
+    from confluent_kafka import Consumer, KafkaError
 
 __all__ = ["BOOKS", "LETTERS", "TopicBooks", "books_of", "make_topics"]
 
 BOOKS, LETTERS = ".books", ".dead-letters"
+AGAIN_SECONDS = 0.1
 QUICK = {"fetch.wait.max.ms": "10"}
 """A broker holds back that a partition has ended for so long; half a second by default."""
 KEPT = {"retention.ms": "-1"}
@@ -32,7 +34,7 @@ COMPACTED = {
 
 
 class TopicBooks:
-    """The books of one output.
+    """The books of one output; used by one thread. What it has read it does not read again.
 
     Args:
         place: Of the output; its books are on the same servers.
@@ -44,6 +46,9 @@ class TopicBooks:
         self._place = replace(place, topic=place.topic + BOOKS)
         self._shards = shards
         self._patience = patience
+        self._consumer: Consumer | None = None
+        self._held: dict[int, dict[str, bytes]] = {}
+        self._ends: dict[int, int] = {}
 
     @property
     def topic(self) -> str:
@@ -88,25 +93,54 @@ class TopicBooks:
             raise self._failure(failed[0] if failed else None)
 
     def _read(self, partition: int) -> dict[str, bytes]:
-        from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+        """Takes in what a partition has more since it was read last, and returns all of it, by key."""
+        from confluent_kafka import KafkaError, KafkaException
 
-        found: dict[str, bytes] = {}
-        consumer = consumer_of(replace(self._place, properties={**QUICK, **self._place.properties}))
-        try:
-            consumer.assign([TopicPartition(self.topic, partition, OFFSET_BEGINNING)])
-            while (message := consumer.poll(self._patience)) is not None:
-                error = message.error()
-                if error is None:
-                    found[(message.key() or b"").decode()] = message.value() or b""
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    return found
-                else:
-                    raise self._failure(error)
-        except KafkaException as error:
-            raise self._failure(error.args[0]) from None
-        finally:
-            consumer.close()
-        raise self._failure(None)
+        # Of a topic that was just made.
+        passing = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE,
+                   KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION)  # fmt: skip
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return self._caught_up(partition)
+            except KafkaException as error:
+                self._consumer = None
+                if error.args[0].code() not in passing or time.monotonic() > deadline:
+                    raise self._failure(error.args[0]) from None
+                time.sleep(AGAIN_SECONDS)
+            except RunError:
+                self._consumer = None
+                raise
+
+    def _caught_up(self, partition: int) -> dict[str, bytes]:
+        from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+        consumer = self._opened()
+        # Of what is committed: a shard reads its notes when it has its name, and so nothing of it is open.
+        _, end = consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=self._patience)
+        while self._ends.get(partition, 0) < end:
+            message = consumer.poll(self._patience)
+            if message is None:
+                raise self._failure(None)
+            error, place, offset = message.error(), message.partition() or 0, message.offset() or 0
+            if error is None:
+                self._held.setdefault(place, {})[(message.key() or b"").decode()] = message.value() or b""
+                self._ends[place] = offset + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._ends[place] = offset
+            else:
+                raise KafkaException(error)
+        return dict(self._held.get(partition, {}))
+
+    def _opened(self) -> Consumer:
+        from confluent_kafka import OFFSET_BEGINNING, TopicPartition
+
+        if self._consumer is None:
+            self._consumer = consumer_of(replace(self._place, properties={**QUICK, **self._place.properties}))
+            partitions = range(self._shards + 1)
+            self._consumer.assign([TopicPartition(self.topic, number, OFFSET_BEGINNING) for number in partitions])
+            self._held, self._ends = {}, {}
+        return self._consumer
 
     def _failure(self, error: KafkaError | None) -> RunError:
         name = "no answer" if error is None else error.name()

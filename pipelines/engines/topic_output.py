@@ -43,13 +43,13 @@ class TopicOutput:
     """
 
     def __init__(self, place: KafkaPlace) -> None:
-        self._place = place
+        self.place = place
         self._known: TopicBooks | None = None
 
     @property
     def topic(self) -> str:
         """Its name."""
-        return self._place.topic
+        return self.place.topic
 
     def check(self, read: Sequence[str]) -> None:
         """Refuses a topic that the stream reads."""
@@ -60,8 +60,8 @@ class TopicOutput:
     @contextmanager
     def launching(self, fresh: EngineSettings) -> Iterator[EngineSettings]:
         """Yields the settings of a launch. Who launches at the same time shuts the other one out, or is shut out."""
-        make_topics(self._place, fresh.shards)
-        self._known = TopicBooks(self._place, fresh.shards)
+        make_topics(self.place, fresh.shards)
+        self._known = TopicBooks(self.place, fresh.shards)
         standing = self._known.standing()
         if CLOSED in standing:
             raise ConfigError(f"the stream of {self.topic} has ended; name a new --out")
@@ -109,8 +109,8 @@ class TopicOutput:
         """Returns where one shard publishes."""
         if work.sink is not None:
             raise RunError("a stream whose output is a topic sends to no other one; report it")
-        books = TopicBooks(self._place, work.shards)
-        return ShardTopic(self._place, books, number, work.launch, in_order=work.in_order)
+        self._known = self._known or TopicBooks(self.place, work.shards)
+        return ShardTopic(self.place, self._known, number, work.launch, in_order=work.in_order)
 
     def sealing(self) -> nullcontext[None]:
         """Anybody may: the manifest that is sent last counts, and the next one is not far."""
@@ -124,10 +124,6 @@ class TopicOutput:
         """Sends the manifest to the books."""
         self._books.write(MANIFEST, manifest.dumps().encode())
 
-    def manifest(self) -> bytes | None:
-        """Returns the manifest that was sent last; None: there is none."""
-        return self._books.standing().get(MANIFEST)
-
     def close(self, finish: Callable[[EngineSettings], None]) -> None:
         """Ends the stream for good. A shard that has its name in transactions already loses it."""
         settings = self.settings()
@@ -135,7 +131,7 @@ class TopicOutput:
             return
         self._books.write(CLOSED, b"true")
         for number in range(settings.shards):
-            ShardTopic(self._place, self._books, number, "").shut_out()
+            ShardTopic(self.place, self._books, number, "").shut_out()
         finish(settings)
         self._books.write(SETTINGS, json.dumps(asdict(replace(settings, closed=True))).encode())
 
@@ -145,7 +141,7 @@ class TopicOutput:
     @property
     def _books(self) -> TopicBooks:
         if self._known is None:
-            self._known = books_of(self._place)
+            self._known = books_of(self.place)
         return self._known
 
     def _settings(self, standing: Mapping[str, bytes]) -> EngineSettings:

@@ -106,9 +106,7 @@ def accepts(name: str, value: str) -> bool:
         ("from", TOPICS),
         ("consents", ["", *TOPICS]),
         ("out", ["kafka://broker:9092/protected", "kafka://a.b:9092,c.d:9092/protected"]),
-        ("format", ["json", "avro"]),
-        ("schema", ["", "/project/order.avsc"]),
-        ("registry", ["", "https://registry:8081"]),
+        ("wait", ["0", "30", "2.5"]),
     ],
 )
 def test_a_rule_accepts_what_the_command_takes(name: str, values: list[str]) -> None:
@@ -123,8 +121,7 @@ def test_a_rule_accepts_what_the_command_takes(name: str, values: list[str]) -> 
         ("from", ["", "dir://inbox", "kafka://user:secret@broker:9092/orders", "kafka://broker/orders", "pubsub://x"]),
         ("consents", ["kafka://user:secret@broker:9092/orders"]),
         ("out", ["", "/tmp/orders", "gs://bucket/orders", "kafka://user:secret@broker:9092/orders"]),
-        ("registry", ["https://user:secret@registry"]),
-        ("format", ["", "xml"]),
+        ("wait", ["", "-1", "soon"]),
     ],
 )
 def test_a_rule_refuses_what_would_fail_or_hold_a_password(name: str, values: list[str]) -> None:

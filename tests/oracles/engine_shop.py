@@ -80,6 +80,22 @@ class Shop:
         assert len({row["number"] for row in last.values()}) == len(last)
         return {row["number"]: self._tokenized({"customer": None, **row}) for row in last.values()}
 
+    def check_topic(self) -> None:
+        """Compares a topic that is the output, and that of its dead letters, with the answers; nothing raw is there.
+
+        What a transaction that was undone has left is searched as well.
+        """
+        rows = [json.loads(message.value) for message in messages_of(self._address, self.protected_topic)]
+        numbers = Counter(row["number"] for row in rows)
+        assert not [number for number, count in numbers.items() if count > 1], "orders that are there twice"
+        found = {row["number"]: self._tokenized({"customer": None, **row}) for row in rows}
+        assert found == self.produced.fates
+        letters = messages_of(self._address, f"{self.protected_topic}.dead-letters")
+        assert Counter(json.loads(message.value)["reason"] for message in letters) == self.produced.letters
+        for topic in ("", ".dead-letters", ".books"):
+            for message in messages_of(self._address, self.protected_topic + topic, committed=False):
+                assert not self.raw_in(message.key + message.value)
+
     def round(self, number: int, orders: int, *, pace: Callable[[], None] = lambda: None) -> None:
         """Sends the consents of one half and the orders of the other, mixed."""
         halves = self._subjects[::2], self._subjects[1::2]

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from consentry.pipelines.desk import open_stores
 from consentry.pipelines.engines.launch import EngineOptions, run_on_engine
+from consentry.pipelines.engines.topic_verify import verify_topic
 from consentry.pipelines.scaffold import write_project
 from consentry.pipelines.verify import verify_output
 from consentry.schemas.manifest import Manifest
@@ -47,17 +48,17 @@ class Run:
     """A stream on an engine that is launched in a thread, and what its newest manifest says."""
 
     def __init__(self, folder: Path, shop: Shop, broker: ApacheKafka, arguments: list[str], *, lanes: int = 1,
-                 to: str | None = None) -> None:  # fmt: skip
+                 to: str | None = None, on_topic: bool = False) -> None:  # fmt: skip
         write_project(folder / "shop", tenant="shop", now=now())
         (folder / "shop/policy.yaml").write_text(policy_text(RULES, CARD_PATH))
         self.project: Project = read_project(folder / "shop/consentry.yaml")
-        self.out = folder / "out"
+        self.out = f"kafka://{broker.address}/{shop.protected_topic}" if on_topic else str(folder / "out")
         self._shop = shop
         self._options = EngineOptions(
             dataset="orders",
             source=f"kafka://{broker.address}/{shop.orders_topic}",
             consents=f"kafka://{broker.address}/{shop.consents_topic}",
-            out=str(self.out),
+            out=self.out,
             to=to,
             runner="",
             lanes=lanes,
@@ -108,12 +109,17 @@ class Run:
 
 def check(run: Run, shop: Shop) -> None:
     """Compares rows, letters, books and vault with the oracle."""
-    shop.check(run.out)
+    trust, on_topic = PublicKeys.load(run.project.trust), run.out.startswith("kafka://")
+    if on_topic:
+        shop.check_topic()
+    else:
+        shop.check(Path(run.out))
     produced, manifest = shop.produced, run.newest
     assert manifest is not None
     books = manifest.books
     assert (books.in_, books.dropped, books.out) == (produced.orders, produced.dropped, len(produced.fates))
-    assert verify_output(str(run.out), PublicKeys.load(run.project.trust)).ok
+    report = verify_topic(run.out, trust) if on_topic else verify_output(run.out, trust)
+    assert report.ok, report.checks
     with open_stores(run.project) as stores:
         policy_rules = distribution_rules(_policy(run.project))
         stores.vault.follow(stores.ledger, policy_rules, now())
@@ -197,12 +203,23 @@ class Killer:
 
 
 @ON_FLINK
+def test_prism_settles_every_order_on_a_topic_as_the_oracle_says(
+    kafka: ApacheKafka, prism: list[str], tmp_path: Path
+) -> None:
+    shop = shop_of(kafka, "prism-topic", 2)
+    run = Run(tmp_path, shop, kafka, prism, lanes=2, on_topic=True)
+    run.drive(lambda: rounds(run, shop))
+    check(run, shop)
+
+
+@ON_FLINK
+@pytest.mark.parametrize("on_topic", [False, True], ids=["files", "topic"])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_flink_loses_and_doubles_nothing_while_taskmanagers_and_workers_are_killed(
-    kafka: ApacheKafka, flink: Flink, tmp_path: Path
+    kafka: ApacheKafka, flink: Flink, tmp_path: Path, on_topic: bool
 ) -> None:
-    shop = shop_of(kafka, "flink-kills", 5)
-    run = Run(tmp_path, shop, kafka, flink.arguments(parallelism=2, checkpoint_ms=500), lanes=2)
+    shop = shop_of(kafka, f"flink-kills-{on_topic}", 5)
+    run = Run(tmp_path, shop, kafka, flink.arguments(parallelism=2, checkpoint_ms=500), lanes=2, on_topic=on_topic)
     killer = Killer(flink, run)
 
     def work() -> None:
