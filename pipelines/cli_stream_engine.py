@@ -92,7 +92,7 @@ class _Told:
 
 def seal(
     context: typer.Context,
-    out: Annotated[str, typer.Argument(metavar="DIR", help="The output of a stream on an engine, or its kafka://.")],
+    out: Annotated[str, typer.Argument(metavar="DIR", help="The output of an engine, or kafka://…")],
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -110,7 +110,7 @@ def seal(
 
 def close(
     context: typer.Context,
-    out: Annotated[str, typer.Argument(metavar="DIR", help="The output of a stream on an engine that was stopped, or its kafka://.")],
+    out: Annotated[str, typer.Argument(metavar="DIR", help="The output of an engine that was stopped, or kafka://…")],
     config: ConfigOption = None,
 ) -> None:
     """End a stream on an engine for good: its output is then one like that of files, to redact, retokenize, replay.

@@ -169,7 +169,10 @@ def open_stream_output(out: str) -> Iterator[StreamOutput]:
         OutputError: The folder holds something else, cannot be written, or is another stream's at this moment.
     """
     if not is_local(out):
-        raise OutputError(f"{out}: a stream writes to a local folder; copy its files on, or stream into a topic")
+        raise OutputError(
+            f"{out}: a stream writes to a local folder; copy its files on, or send to a topic as well with --to; a topic "
+            "alone needs --runner"
+        )
     root = Path(out.removeprefix(FILE_SCHEME)).resolve()
     try:
         if root.is_dir() and any(root.iterdir()) and not (root / STREAM).is_dir():

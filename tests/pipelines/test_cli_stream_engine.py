@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from consentry.pipelines.engines.settings import EngineSettings
 from consentry.pipelines.scaffold import write_project
@@ -18,6 +18,7 @@ from oracles.engine_shop import CARD_PATH
 from oracles.shop_commands import Done, process
 from oracles.shop_commands import run as consentry
 from oracles.stream_oracle import Rules, card_number, policy_text
+from oracles.topic_reader import messages_of
 from servers.apache_kafka import ApacheKafka, apache_kafka
 from servers.availability import Server, require
 from servers.prism import prism_arguments
@@ -201,6 +202,92 @@ def test_a_stream_is_launched_sealed_closed_and_then_an_output_like_any_other(sh
     assert in_shop(shop, "subject", "erase", "--subject", SUBJECTS[1], "--outputs", out, "--yes").code == 0
     assert rows(out)[1]["payment"]["card"] == "[redacted]"
     assert in_shop(shop, "verify", out).code == 0
+
+
+def test_a_stream_whose_output_is_a_topic_is_launched_sealed_verified_and_closed(
+    shop: Path, broker: ApacheKafka
+) -> None:
+    event = {"purpose": "support", "decision": "granted", "effective_at": "2025-01-01T00:00:00Z", "source": "form"}
+    produce(broker, "topic-consents", *({"subject": subject, **event} for subject in SUBJECTS[:4]))
+    orders = [
+        {"number": place, "customer": subject, "placed_at": "2026-01-01T00:00:00Z", "payment": {"card": card}}
+        for place, (subject, card) in enumerate(zip(SUBJECTS, CARDS, strict=True))
+    ]
+    produce(broker, "topic-orders", *orders, b'{"card": "' + CARDS[0].encode())
+    produce(broker, "topic-out")
+    out = f"kafka://{broker.address}/topic-out"
+    launch = (
+        "stream", "--dataset", "orders", "--out", out, "--from", f"kafka://{broker.address}/topic-orders",
+        "--consents", f"kafka://{broker.address}/topic-consents", "--shards", "4", "--wait", "4", "--for", "20",
+        *prism_arguments(),
+    )  # fmt: skip
+    launched = process(*launch, cwd=shop / "shop")
+    assert launched.code == 0, launched.err
+    found = {row["number"]: row for row in map(json.loads, values_of(broker, "topic-out"))}
+    assert sorted(found) == list(range(6))
+    tokens = {number: row["payment"]["card"] for number, row in found.items() if row["payment"]["card"] != "[redacted]"}
+    assert sorted(tokens) == [0, 1, 2, 3]
+    topics = [value for end in ("", ".dead-letters", ".books") for value in values_of(broker, f"topic-out{end}")]
+    everything = launched.err.encode() + b"".join(topics)
+    assert not [each for each in (*SUBJECTS, *CARDS) if each.encode() in everything]
+
+    sealed = in_shop(shop, "stream", "seal", out, "--json")
+    assert sealed.json()["books"] == {"in": 7, "out": 6, "dropped": 0, "dead_lettered": 1}
+    assert (sealed.json()["topic"], sealed.json()["files"]) == ("topic-out", [])
+    verified = in_shop(shop, "verify", out, "--json")
+    assert (verified.code, verified.json()["ok"]) == (0, True), verified.out
+    who = ("--purpose", "support", "--role", "agent", "--actor", "kim")
+    assert CARDS[0] in in_shop(shop, "detokenize", "card", tokens[0], *who).out
+
+    # Whatever rewrites files says that there are none, and an erasure says that a topic is left.
+    for command in (("redact", out), ("retokenize", out), ("dead-letters", "list", out), ("verify", out, "--scan")):
+        refused = in_shop(shop, *command)
+        assert refused.code == 2, (command, refused.err)
+        assert "kafka://" in refused.said or "a topic has none" in refused.said, (command, refused.said)
+    assert out in in_shop(shop, "outputs", "list").out.replace("\n", "")
+    erased = in_shop(shop, "subject", "erase", "--subject", SUBJECTS[1], "--yes", "--json")
+    assert erased.code == 0, erased.err
+    assert "topic-out" in erased.out
+
+    assert in_shop(shop, "stream", "close", out).code == 0
+    assert in_shop(shop, "stream", "close", out).code == 0
+    assert in_shop(shop, "verify", out).code == 0
+    again = in_shop(shop, *launch)
+    assert (again.code, "has ended; name a new --out" in again.said) == (2, True), again.err
+    assert in_shop(shop, "stream", "seal", out).code == 2
+
+    # One that is there twice, and one that is gone.
+    producer = Producer({"bootstrap.servers": broker.address})
+    (first, *_) = messages_of(broker.address, "topic-out")
+    producer.produce("topic-out", first.value, first.key)
+    producer.flush()
+    told = in_shop(shop, "verify", out, "--json")
+    assert told.code == 1
+    assert "1 are there twice" in told.out
+    letters = "topic-out.dead-letters"
+    AdminClient({"bootstrap.servers": broker.address}).delete_records(
+        [TopicPartition(letters, number, OFFSET_END) for number in range(2)]
+    )
+    for _ in range(100):
+        told = in_shop(shop, "verify", out, "--json")
+        if "1 of 1 are gone" in told.out:
+            break
+    assert "1 of 1 are gone; see to the retention of the topic" in told.out
+
+
+def values_of(broker: ApacheKafka, topic: str) -> list[bytes]:
+    return [message.value for message in messages_of(broker.address, topic, committed=not topic.endswith("books"))]
+
+
+def test_a_topic_is_no_output_of_a_stream_on_one_machine(shop: Path) -> None:
+    found = in_shop(shop, "stream", "--dataset", "orders", "--from", "dir://.", "--out", "kafka://127.0.0.1:1/out")
+    assert (found.code, "--runner" in found.said) == (2, True), found.err
+
+
+@pytest.mark.parametrize("command", ["seal", "close"])
+def test_a_topic_without_books_is_no_output(shop: Path, broker: ApacheKafka, command: str) -> None:
+    found = in_shop(shop, "stream", command, f"kafka://{broker.address}/nothing-there")
+    assert (found.code, "is no output of `consentry stream --runner`" in found.said) == (2, True), found.err
 
 
 def test_what_follows_the_name_of_a_command_is_its_own_also_where_it_names_a_runner(tmp_path: Path) -> None:
