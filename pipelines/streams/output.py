@@ -170,8 +170,8 @@ def open_stream_output(out: str) -> Iterator[StreamOutput]:
     """
     if not is_local(out):
         raise OutputError(
-            f"{out}: a stream writes to a local folder; copy its files on, or send to a topic as well with --to; a topic "
-            "alone needs --runner"
+            f"{out}: a stream writes to a local folder; copy its files on, or send to a topic as well with --to; a "
+            "topic alone needs --runner"
         )
     root = Path(out.removeprefix(FILE_SCHEME)).resolve()
     try:
