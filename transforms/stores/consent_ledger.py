@@ -40,6 +40,8 @@ SHARE, LEAST_NEWER = 32, 1_000
 """All entries are sorted anew when more than this, and than such a share of those sorted, are newer."""
 KEPT = 2
 """Snapshots that are kept: that of a run, and the newest, by which the vault judges."""
+KEPT_HEADS = 1_000
+"""Links of positions to which this process has read, the newest; of others the store is asked."""
 
 CODES = {Decision.WITHDRAWN: WITHDRAWN, Decision.GRANTED: GRANTED}
 DECISIONS = {code: decision for decision, code in CODES.items()}
@@ -172,6 +174,8 @@ class ConsentLedger:
         with self._lock:
             if position > len(self._read()):
                 return None
+            if position == 0:
+                return START
             return self._heads.get(position) or self._table.link(position)
 
     def changed_subjects(self, *, after: int, since: int, until: int) -> set[bytes]:
@@ -249,6 +253,8 @@ class ConsentLedger:
         for part in parts:
             self._columns.extend(part)
         self._heads[count] = head
+        while len(self._heads) > KEPT_HEADS:  # a stream reads on for months
+            del self._heads[next(iter(self._heads))]
         return self._columns.columns()
 
     def _new_snapshot(self, columns: ConsentColumns) -> ConsentSnapshot:

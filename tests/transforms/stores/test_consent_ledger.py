@@ -17,6 +17,7 @@ from consentry.schemas.consent import ConsentEvent, Decision
 from consentry.schemas.errors import InputError, IntegrityError, PrivacyError, StoreError
 from consentry.schemas.info_types import Basis
 from consentry.transforms.crypto.key_sets import VaultKeys
+from consentry.transforms.stores import consent_ledger
 from consentry.transforms.stores.consent_ledger import Appended, ConsentLedger
 from consentry.transforms.stores.hash_chain import START
 from effort import examples
@@ -203,6 +204,19 @@ def test_heads_at_all_positions_are_those_of_the_chain(place: Place) -> None:
     for position in (3, 6, 1, 0, 5, 2, 4):
         assert reading.head(position) == writing.head(position) == heads[position]
     assert reading.head(7) is None
+
+
+def test_links_that_a_process_remembers_are_few_however_long_it_reads(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consent_ledger, "KEPT_HEADS", 3)
+    ledger: Any = place.ledger()
+    heads = [ledger.head(0)]
+    for number in range(8):
+        ledger.append(events(1, start=number), now=1)
+        heads.append(ledger.head(number + 1))
+    assert len(ledger._heads) == 3
+    assert [ledger.head(position) for position in range(9)] == heads
 
 
 def test_what_another_connection_adds_is_seen(place: Place) -> None:
