@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...schemas.errors import ConfigError, RunError
-from ..streams.kafka_place import PATIENCE_SECONDS, KafkaPlace, admin_of, consumer_of, producer_of
+from ..streams.kafka_place import BIGGEST, PATIENCE_SECONDS, KafkaPlace, admin_of, consumer_of, producer_of
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError
@@ -23,7 +23,8 @@ BOOKS, LETTERS = ".books", ".dead-letters"
 AGAIN_SECONDS = 0.1
 QUICK = {"fetch.wait.max.ms": "10"}
 """A broker holds back that a partition has ended for so long; half a second by default."""
-KEPT = {"retention.ms": "-1"}
+KEPT = {"retention.ms": "-1", "max.message.bytes": str(BIGGEST)}
+"""A sealed letter is longer by half than the message that it is of."""
 COMPACTED = {
     **KEPT,
     "cleanup.policy": "compact",

@@ -48,6 +48,8 @@ _SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 PATIENCE_SECONDS = 30.0
 """For which a broker may not answer."""
 CLOSE_SECONDS = 6
+BIGGEST = 16 << 20
+"""Bytes of a message that a transaction takes; topics say which they take."""
 
 _SILENT = logging.getLogger("consentry.kafka")
 _SILENT.addHandler(logging.NullHandler())
@@ -182,7 +184,8 @@ def transactional_producer_of(place: KafkaPlace, name: str, patience: float) -> 
     Raises:
         ConfigError: A property is none of librdkafka's.
     """
-    return _producer(place, patience, {"transactional.id": name, "transaction.timeout.ms": int(patience * 1000) + 1000})
+    transactions = {"transactional.id": name, "transaction.timeout.ms": int(patience * 1000) + 1000}
+    return _producer(place, patience, {**transactions, "message.max.bytes": BIGGEST})
 
 
 def _producer(place: KafkaPlace, patience: float, more: Mapping[str, Any] | None = None) -> Producer:

@@ -50,6 +50,7 @@ class KafkaTransactions:
 
         self._name = name
         self._patience = patience
+        self._undelivered: KafkaError | None = None
         self._producer: Producer = transactional_producer_of(place, name, patience)
         try:
             self._producer.init_transactions(patience)
@@ -66,6 +67,7 @@ class KafkaTransactions:
         """
         from confluent_kafka import KafkaException
 
+        self._undelivered = None
         try:
             self._producer.begin_transaction()
             try:
@@ -97,7 +99,9 @@ class KafkaTransactions:
             key = record_id.encode()
             while True:
                 try:
-                    self._producer.produce(topic, text, key, headers=[(RECORD_ID, key)], **where)
+                    self._producer.produce(
+                        topic, text, key, headers=[(RECORD_ID, key)], on_delivery=self._told, **where
+                    )
                     break
                 except BufferError:
                     if time.monotonic() > end:
@@ -110,9 +114,20 @@ class KafkaTransactions:
         self._producer.purge()
         self._producer.flush(0)
 
+    def _told(self, error: KafkaError | None, _: Any) -> None:
+        """Is called for messages that were not delivered; the first one says why a transaction fails."""
+        self._undelivered = self._undelivered or error
+
     def _failure(self, error: KafkaError | None) -> RunError:
         from confluent_kafka import KafkaError
 
+        if self._undelivered is not None and self._undelivered.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            error = self._undelivered
+        if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            return RunError(
+                f"{self._name}: an event or a dead letter is larger than its topic takes; raise max.message.bytes "
+                "there, and it goes on"
+            )
         taken = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
         if error is not None and error.code() in taken:
             return RunError(f"{self._name}: another worker has taken it over; this one goes back")

@@ -25,23 +25,29 @@ __all__ = ["letters_of", "publication_of"]
 PARTITION = "orders/0"
 
 
-def letters_of(count: int) -> pa.RecordBatch:
+def letters_of(count: int, sealed: bytes = b"sealed") -> pa.RecordBatch:
     """Dead letters of the source's partition, from offset 1,000 on."""
-    row = {"stage": "read", "reason": "invalid_json", "source": PARTITION, "dataset": "orders", "sealed": b"sealed"}
+    row = {"stage": "read", "reason": "invalid_json", "source": PARTITION, "dataset": "orders", "sealed": sealed}
     return pa.RecordBatch.from_pylist([{**row, "position": 1000 + place} for place in range(count)], DEAD_LETTER_SCHEMA)
 
 
-def publication_of(numbers: list[int], *, letters: int = 0, counted: int | None = None) -> Publication:
+def publication_of(
+    numbers: list[int], *, letters: int = 0, counted: int | None = None, note: str = "", sealed: bytes = b"sealed"
+) -> Publication:
     """A step whose rows are numbers, each at the offset of its value."""
-    schema = pa.schema([("number", pa.int64()), (POSITION, pa.int64())], {SOURCE_KEY: PARTITION.encode()})
-    rows = pa.record_batch([pa.array(numbers, pa.int64())] * 2, schema=schema)
+    schema = pa.schema(
+        [("number", pa.int64()), ("note", pa.string()), (POSITION, pa.int64())], {SOURCE_KEY: PARTITION.encode()}
+    )
+    values = pa.array(numbers, pa.int64())
+    notes = pa.array([note or None] * len(numbers), pa.string())
+    rows = pa.record_batch([values, notes, values], schema=schema)
     counts: dict[tuple[str, ...], int] = {("in",): (len(numbers) if counted is None else counted) + letters}
     counts |= {("rows", "no_subject"): len(numbers)} | (
         {("rejected", "read", "invalid_json"): letters} if letters else {}
     )
     return Publication(
         rows=(rows,),
-        letters=(letters_of(letters),) if letters else (),
+        letters=(letters_of(letters, sealed),) if letters else (),
         tally=Tally(counts),
         offsets={PARTITION: max(numbers) + 1},
         letter_ends={PARTITION: 1000 + letters} if letters else {},

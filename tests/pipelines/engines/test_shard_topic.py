@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 from consentry.pipelines.engines.outputs import ShardWork
 from consentry.pipelines.engines.settings import EngineSettings
 from consentry.pipelines.engines.shard_topic import NOTE, ShardTopic, last_note
@@ -66,6 +66,13 @@ class Out:
     @property
     def books(self) -> TopicBooks:
         return TopicBooks(parse_kafka_uri(self.uri), SHARDS)
+
+    def take_messages_of(self, size: int) -> None:
+        admin = AdminClient({"bootstrap.servers": self.kafka.address})
+        entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+        limit = ConfigResource(ConfigResource.Type.TOPIC, self.topic, incremental_configs=[entry])
+        for changed in admin.incremental_alter_configs([limit]).values():
+            changed.result(60)
 
     def numbers(self, *, committed: bool = True) -> list[int]:
         found = messages_of(self.kafka.address, self.topic, committed=committed)
@@ -198,6 +205,21 @@ def test_what_does_not_balance_is_not_sent(out: Out) -> None:
     assert out.numbers(committed=False) == []
     publish(shard, 0, "", [1])
     assert out.numbers() == [1]
+
+
+def test_what_is_too_large_for_the_topic_waits_until_it_takes_it_and_large_letters_always_go(out: Out) -> None:
+    out.take_messages_of(1_000)
+    shard = out.shard()
+    assert shard.resumption(0, "") is None
+    with pytest.raises(RunError, match=r"is larger than its topic takes; raise"):
+        shard.publish(0, "", publication_of([1], note="x" * 5_000))
+    assert out.numbers(committed=False) == []
+    out.take_messages_of(10_000)
+    assert shard.resumption(0, "") is None
+    shard.publish(0, "", publication_of([1], note="x" * 5_000, letters=1, sealed=b"s" * 3_000_000))
+    assert out.numbers() == [1]
+    (letter,) = messages_of(out.kafka.address, out.topic + LETTERS)
+    assert len(letter.value) > 4_000_000
 
 
 def test_a_job_that_was_launched_anew_or_closed_publishes_nothing_more(out: Out) -> None:
