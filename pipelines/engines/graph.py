@@ -32,7 +32,7 @@ from ..streams.places import open_topic
 from ..streams.record_sink import RecordSink, open_sink
 from .lanes import Advanced, ConsentLane, OrderLane
 from .outputs import EngineOutput, ShardWork, open_engine_output
-from .own_reads import HearMessages, SealMessages, is_subscription, read_subscription
+from .own_reads import HearMessages, SealMessages, is_subscription, partition_of, read_subscription
 from .shard import Shard, ShardLimits
 from .shard_memory import ShardMemory
 from .shard_publication import ShardPlace
@@ -271,7 +271,7 @@ class ShardFn(beam.DoFn):
             launch=options.launch,
             limits=options.limits,
             clock=_now,
-            ordered=not is_subscription(options.source),
+            unordered=[partition_of(uri) for uri in (options.source, options.consents) if uri and is_subscription(uri)],
         )
 
     def teardown(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ...schemas.dataset import FieldPath
 from ...schemas.errors import SecretError
@@ -93,7 +94,7 @@ class Intake:
             undated = [named[place] for place in np.flatnonzero(unreadable).tolist()]
             letters.append(self._stage.sealer.seal_lines(map(_undated, undated), messages.partition, stage=DECIDE))
         records = self._sealed(messages.partition, named, refs, times, ~unreadable, read_at)
-        return TakenIn(records, tuple(letters))
+        return TakenIn(records, _in_order(letters))
 
     def _sealed(
         self, partition: str, named: Sequence[_Named], refs: pa.Array, times: pa.Array, dated: Any, read_at: int
@@ -139,6 +140,14 @@ def _text_at(record: Record, path: FieldPath) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError
     return str(value)
+
+
+def _in_order(letters: Sequence[pa.RecordBatch]) -> tuple[pa.RecordBatch, ...]:
+    """Returns all letters as one batch by offset: they are published so, and what is published tells of all before."""
+    if not letters:
+        return ()
+    joined = pa.concat_batches(letters) if len(letters) > 1 else letters[0]
+    return (joined.take(pc.sort_indices(joined["position"])),)
 
 
 def _undated(named: _Named) -> RejectedLine:

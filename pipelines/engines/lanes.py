@@ -91,9 +91,10 @@ class OrderLane:
         for messages in self._topic.messages(self._lane, parts):
             # What was read now had arrived before, so all consents of before it are known when this instant is.
             taken = self._intake.take(messages, read_at=self._clock())
+            # Letters first: where a stream that has lost everything goes on is told by its records.
+            yield from letter_parcels(taken.letters, self._lane % self._shards)
             for number, rows in shard_rows(taken.records, self._shards):
                 yield number, Parcel(Kind.RECORDS, rows.num_rows, bytes_of(rows))
-            yield from letter_parcels(taken.letters, self._lane % self._shards)
 
 
 class ConsentLane:

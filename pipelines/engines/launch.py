@@ -29,6 +29,7 @@ from ..keyring_files import open_proof_keys
 from ..known_outputs import KnownOutput, place_of
 from ..manifest_file import key_versions_of
 from ..pipeline_runs import LOCAL_RUNNER, open_pipeline
+from ..streams.kafka_place import parse_kafka_uri
 from ..streams.places import KAFKA
 from ..streams.pubsub_place import parse_pubsub_uri
 from ..streams.record_sink import open_sink
@@ -162,6 +163,9 @@ def _check(options: EngineOptions) -> None:
 def _check_places(options: EngineOptions, output: EngineOutput) -> None:
     read = (options.source, options.consents or "")
     output.check(read)
+    kafka = [parse_kafka_uri(uri).topic for uri in read if uri.startswith(KAFKA)]
+    if len(set(kafka)) < len(kafka):
+        raise ConfigError("--consents: is called as the topic of --from is; events and consents need a name each")
     if options.to is not None:
         if output.topic is not None:
             raise ConfigError("--to: --out is a topic already, which has all that one of --to would; leave --to out")
@@ -186,8 +190,6 @@ def _fresh(config: StageConfig, options: EngineOptions, started_at: int) -> Engi
 
 def _told_source(uri: str) -> str:
     """Returns what people call a topic or a subscription, without hosts."""
-    from ..streams.kafka_place import parse_kafka_uri
-
     return (
         f"pubsub:{parse_pubsub_uri(uri).partition}" if is_subscription(uri) else f"kafka:{parse_kafka_uri(uri).topic}"
     )

@@ -100,7 +100,7 @@ class EngineManifests:
             config,
             Outcome(merge(note.outcome.tally for note in notes), receipts),
             columns=joint_columns(notes),
-            epochs=len(notes),
+            epochs=sum(note.publications for note in notes),
             offsets=offsets,
             finished_at=max(clock, settings.started_at),
         )

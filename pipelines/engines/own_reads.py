@@ -34,7 +34,7 @@ from .intake import Intake
 from .lanes import letter_parcels
 from .wire import Kind, Parcel, bytes_of
 
-__all__ = ["HearMessages", "SealMessages", "is_subscription", "place_of_message", "read_subscription"]
+__all__ = ["HearMessages", "SealMessages", "is_subscription", "partition_of", "place_of_message", "read_subscription"]
 
 Keyed = tuple[int, bytes]
 
@@ -46,6 +46,11 @@ LARGEST = 2**63
 def is_subscription(uri: str) -> bool:
     """Whether a URI names a subscription of Pub/Sub."""
     return uri.startswith(PUBSUB)
+
+
+def partition_of(uri: str) -> str:
+    """Returns the partition that all messages of a subscription are told to be of."""
+    return parse_pubsub_uri(uri).partition
 
 
 def read_subscription(uri: str) -> Any:

@@ -6,7 +6,7 @@ it writes besides, to vault and output, a replay of the same step writes again t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -87,8 +87,8 @@ class Shard:
         launch: Id of the launch.
         limits: When it does what.
         clock: Microseconds UTC.
-        ordered: Whether records of a partition come in the order of their offsets, so that the last one that was
-            published tells of all before; else what an engine has taken and forgets is read nowhere again.
+        unordered: Partitions whose messages have no offsets, so that the last one that was published tells nothing of
+            those before: what an engine has taken of them and forgets is read nowhere again.
     """
 
     def __init__(
@@ -99,14 +99,14 @@ class Shard:
         launch: str,
         limits: ShardLimits,
         clock: Callable[[], int],
-        ordered: bool = True,
+        unordered: Collection[str] = (),
     ) -> None:
         self._shared = shared
         self._place = place
         self._launch = launch
         self._limits = limits
         self._clock = clock
-        self._ordered = ordered
+        self._unordered = unordered
         self._settlement: Settlement | None = None
 
     def step(self, state: ShardState, watermark: Watermark) -> Stepped:
@@ -146,7 +146,8 @@ class Shard:
         if found is None:
             return state
         done, done_letters = furthest(state.done, found.offsets), furthest(state.done_letters, found.letters)
-        return replace(state, number=found.number, lot=found.lot, done=done, done_letters=done_letters)
+        columns = state.columns if found.columns is None else found.columns
+        return replace(state, number=found.number, lot=found.lot, columns=columns, done=done, done_letters=done_letters)
 
     def close(self) -> None:
         """Lets go of where it publishes."""
@@ -182,7 +183,8 @@ class Shard:
         )
 
     def _ends_of(self, batches: Sequence[pa.RecordBatch], partition: str, offset: str) -> dict[str, int]:
-        return _ends([(each[partition], each[offset]) for each in batches]) if self._ordered else {}
+        ends = _ends([(each[partition], each[offset]) for each in batches])
+        return {name: end for name, end in ends.items() if name not in self._unordered}
 
 
 def _tally_of(letters: Sequence[pa.RecordBatch]) -> Tally:
@@ -206,6 +208,8 @@ def _ends(places: Sequence[tuple[pa.Array, pa.Array]]) -> dict[str, int]:
 
 def _behind(batch: pa.RecordBatch, partition: str, offset: str, done: Mapping[str, int]) -> pa.RecordBatch:
     """Returns the rows that are not published yet."""
+    if batch.num_rows and (pc.min(batch[offset]).as_py() or 0) >= max(done.values(), default=0):
+        return batch
     ends = [done.get(each, 0) for each in batch[partition].to_pylist()]
     new = pc.greater_equal(pc.fill_null(batch[offset], 0), pa.array(ends, pa.int64()))
     return batch if pc.all(new).as_py() else batch.filter(new)

@@ -31,6 +31,7 @@ class ShardNote:
         now: Instant of its decisions, microseconds UTC.
         ledger_position: Of its decisions.
         published_at: By the clock, microseconds UTC.
+        publications: How many it is of.
     """
 
     outcome: Outcome
@@ -41,6 +42,7 @@ class ShardNote:
     now: int
     ledger_position: int
     published_at: int
+    publications: int = 1
 
     def document(self) -> dict[str, Any]:
         """Returns it as what JSON holds."""
@@ -58,6 +60,7 @@ class ShardNote:
             "now": self.now,
             "ledger_position": self.ledger_position,
             "published_at": self.published_at,
+            "publications": self.publications,
         }
 
     def after(self, before: ShardNote) -> ShardNote:
@@ -69,6 +72,11 @@ class ShardNote:
             outcome=Outcome(tally, receipts),
             offsets=furthest(before.offsets, self.offsets),
             letters=furthest(before.letters, self.letters),
+            columns=joint_columns((before, self)),
+            now=max(before.now, self.now),
+            ledger_position=max(before.ledger_position, self.ledger_position),
+            published_at=max(before.published_at, self.published_at),
+            publications=before.publications + self.publications,
         )
 
     @classmethod
@@ -92,6 +100,7 @@ class ShardNote:
                 now=document["now"],
                 ledger_position=document["ledger_position"],
                 published_at=document["published_at"],
+                publications=document.get("publications", 1),
             )
         except (KeyError, TypeError, AttributeError, pa.ArrowException):
             raise ValueError("is no note of a shard") from None
@@ -104,12 +113,14 @@ class Resumption:
     Attributes:
         number: Of its next publication.
         lot: Of the last one, where a state has to know it.
+        columns: Of records, where more of them may be known than the state does; None: nothing is told.
         offsets: By partition, behind the last record that it has published.
         letters: By partition, behind the last message that it has published as a dead letter.
     """
 
     number: int
     lot: str = ""
+    columns: pa.Schema | None = None
     offsets: Mapping[str, int]
     letters: Mapping[str, int]
 

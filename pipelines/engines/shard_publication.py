@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from ...transforms.consent_join import Watermark
+from ...transforms.consent_join import NOTHING_KNOWN, Watermark
 from ...transforms.tally import Tally
 from ..manifest_file import balanced_books
 from ..outcome import Outcome
@@ -54,6 +54,7 @@ class Publication:
             RunError: The books do not balance.
         """
         outcome = Outcome(self.tally, tuple(receipts))
+        was_told = self.watermark.instant > NOTHING_KNOWN.instant  # else all of it was given up
         balanced_books(outcome)
         return ShardNote(
             outcome=outcome,
@@ -61,7 +62,7 @@ class Publication:
             offsets=self.offsets,
             letters=self.letter_ends,
             columns=self.columns,
-            now=self.watermark.instant,
+            now=self.watermark.instant if was_told else self.clock,
             ledger_position=self.watermark.position,
             published_at=self.clock,
         )

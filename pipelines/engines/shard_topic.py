@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from ..publication import DATA, DEAD_LETTERS
 from ..sinks import Receipt
 from ..streams.json_texts import json_texts
 from ..streams.kafka_place import PATIENCE_SECONDS, KafkaPlace
-from ..streams.kafka_transactions import KafkaTransactions, open_transactions
+from ..streams.kafka_transactions import KafkaTransactions, TakenOverError, open_transactions
 from ..streams.record_sink import record_ids
 from .shard_notes import Published, Resumption, ShardNote
 from .shard_publication import Publication
@@ -86,12 +87,18 @@ class ShardTopic:
             RunError: The broker cannot be used, or the stream was launched anew, or closed.
             OutputError: The note is damaged.
         """
-        last = self._opened().last
+        if self._session is not None and _lot_of(self._session.last) == lot:
+            return None
+        # Only who is to publish takes the name from who has it, or who has to know for certain what is published.
+        if _lot_of(last_note(self._books, self._shard)) == lot:
+            return None
+        last = self._opened_anew().last
         if last is None or last.lot == lot:
             return None
-        is_known = self._in_order or not number
-        offsets, letters = (last.note.offsets, last.note.letters) if is_known else ({}, {})
-        return Resumption(number=last.number + 1, lot=last.lot, offsets=offsets, letters=letters)
+        is_known = self._in_order or (not number and last.note.launch != self._launch)
+        note = last.note
+        offsets, letters = (note.offsets, note.letters) if is_known else ({}, {})
+        return Resumption(number=last.number + 1, lot=last.lot, columns=note.columns, offsets=offsets, letters=letters)
 
     def publish(self, number: int, lot: str, publication: Publication) -> Published:
         """Publishes what a step comes to, and returns it; call ``resumption`` first.
@@ -99,11 +106,15 @@ class ShardTopic:
         Raises:
             RunError: Another worker has the shard, or the broker refused. It is published, or not: the next one sees.
         """
-        producer, last = self._opened()
-        if (last.lot if last else "") != lot:
-            raise RunError(
-                f"{self._name}: {self._books.topic} lacks what was published last; was it made anew? Begin a new --out"
-            )
+        if self._session is not None:
+            with suppress(TakenOverError):  # by another instance that has published nothing, as it may turn out
+                return self._published(self._session, number, lot, publication)
+        return self._published(self._opened_anew(), number, lot, publication)
+
+    def _published(self, session: _Session, number: int, lot: str, publication: Publication) -> Published:
+        producer, last = session
+        if _lot_of(last) != lot:
+            raise TakenOverError(f"{self._name}: another worker has taken it over; this one goes back")
         note = publication.note(self._receipts(publication))
         noted = LastNote(number, secrets.token_hex(8), note if last is None else note.after(last.note))
         self._session = None  # until it is certain what became of it
@@ -126,9 +137,8 @@ class ShardTopic:
 
     def close(self) -> None:
         """Lets go of the broker."""
-        if self._session is not None:
-            self._session.producer.close()
-            self._session = None
+        self._let_go()
+        self._books.close()
 
     @property
     def _name(self) -> str:
@@ -138,20 +148,29 @@ class ShardTopic:
     def _transactional_id(self) -> str:
         return f"consentry.{self._place.topic}.{self._shard:02d}"
 
-    def _opened(self) -> _Session:
-        if self._session is None:
-            standing = self._books.standing()  # before the name is taken from who may rightly have it
-            if CLOSED in standing:
-                raise RunError(f"{self._name}: the stream of this output was closed; name a new --out")
-            if standing.get(LAUNCH) != self._launch.encode():
-                raise RunError(f"{self._name}: the stream was launched anew, and goes on there; cancel this job")
-            producer = open_transactions(self._place, self._transactional_id, patience=self._patience)
-            try:
-                self._session = _Session(producer, last_note(self._books, self._shard))
-            except BaseException:
-                producer.close()
-                raise
+    def _opened_anew(self) -> _Session:
+        """Takes the name of the shard, and reads what is published under it."""
+        self._let_go()
+        self._check(self._books.standing())  # before the name is taken from who may rightly have it
+        producer = open_transactions(self._place, self._transactional_id, patience=self._patience)
+        try:
+            self._check(self._books.standing())  # a launch or an end may have come first
+            self._session = _Session(producer, last_note(self._books, self._shard))
+        except BaseException:
+            producer.close()
+            raise
         return self._session
+
+    def _check(self, standing: Mapping[str, bytes]) -> None:
+        if CLOSED in standing:
+            raise RunError(f"{self._name}: the stream of this output was closed; name a new --out")
+        if standing.get(LAUNCH) != self._launch.encode():
+            raise RunError(f"{self._name}: the stream was launched anew, and goes on there; cancel this job")
+
+    def _let_go(self) -> None:
+        if self._session is not None:
+            self._session.producer.close()
+            self._session = None
 
     def _send(self, producer: KafkaTransactions, publication: Publication, noted: LastNote) -> None:
         for rows in publication.rows:
@@ -176,6 +195,10 @@ class ShardTopic:
         ]
 
 
+def _lot_of(last: LastNote | None) -> str:
+    return "" if last is None else last.lot
+
+
 def last_note(books: TopicBooks, shard: int) -> LastNote | None:
     """Returns the last note of a shard, of what is committed; None: it has published nothing.
 
@@ -188,7 +211,7 @@ def last_note(books: TopicBooks, shard: int) -> LastNote | None:
         return None
     try:
         document = json.loads(text)
-        return LastNote(document.pop("number"), document.pop("lot"), ShardNote.of(document))
+        return LastNote(int(document.pop("number")), str(document.pop("lot")), ShardNote.of(document))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise OutputError(f"kafka:{books.topic}: the note of shard {shard:02d} is damaged; begin a new --out") from None
 

@@ -15,9 +15,9 @@ from ...schemas.errors import ConfigError, RunError
 from ..streams.kafka_place import BIGGEST, PATIENCE_SECONDS, KafkaPlace, admin_of, consumer_of, producer_of
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, KafkaError
+    from confluent_kafka import Consumer, KafkaError, Producer
 
-__all__ = ["BOOKS", "LETTERS", "TopicBooks", "books_of", "make_topics"]
+__all__ = ["BOOKS", "LETTERS", "TopicBooks", "books_of", "is_empty", "make_topics"]
 
 BOOKS, LETTERS = ".books", ".dead-letters"
 AGAIN_SECONDS = 0.1
@@ -45,9 +45,10 @@ class TopicBooks:
 
     def __init__(self, place: KafkaPlace, shards: int, *, patience: float = PATIENCE_SECONDS) -> None:
         self._place = replace(place, topic=place.topic + BOOKS)
-        self._shards = shards
+        self.shards = shards
         self._patience = patience
         self._consumer: Consumer | None = None
+        self._producer: Producer | None = None
         self._held: dict[int, dict[str, bytes]] = {}
         self._ends: dict[int, int] = {}
 
@@ -62,7 +63,7 @@ class TopicBooks:
         Raises:
             RunError: The broker cannot be read.
         """
-        return self._read(self._shards)
+        return self._read(self.shards)
 
     def note_of(self, shard: int) -> bytes | None:
         """Returns the last note of a shard, of what is committed; None: it has published nothing.
@@ -81,17 +82,25 @@ class TopicBooks:
         from confluent_kafka import KafkaException
 
         failed: list[KafkaError] = []
-        producer = producer_of(self._place, self._patience)
+        self._producer = producer = self._producer or producer_of(self._place, self._patience)
         try:
             producer.produce(
-                self.topic, value, key.encode(), partition=self._shards,
+                self.topic, value, key.encode(), partition=self.shards,
                 on_delivery=lambda error, _: failed.append(error) if error is not None else None,
             )  # fmt: skip
             left = producer.flush(self._patience)
         except KafkaException as error:
+            self._producer = None
             raise self._failure(error.args[0]) from None
         if left or failed:
+            self._producer = None
             raise self._failure(failed[0] if failed else None)
+
+    def close(self) -> None:
+        """Lets go of the broker, until it is used again."""
+        if self._consumer is not None:
+            self._consumer.close()
+        self._consumer = self._producer = None
 
     def _read(self, partition: int) -> dict[str, bytes]:
         """Takes in what a partition has more since it was read last, and returns all of it, by key."""
@@ -114,34 +123,31 @@ class TopicBooks:
                 raise
 
     def _caught_up(self, partition: int) -> dict[str, bytes]:
-        from confluent_kafka import KafkaError, KafkaException, TopicPartition
-
-        consumer = self._opened()
-        # Of what is committed: a shard reads its notes when it has its name, and so nothing of it is open.
-        _, end = consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=self._patience)
-        while self._ends.get(partition, 0) < end:
-            message = consumer.poll(self._patience)
-            if message is None:
-                raise self._failure(None)
-            error, place, offset = message.error(), message.partition() or 0, message.offset() or 0
-            if error is None:
-                self._held.setdefault(place, {})[(message.key() or b"").decode()] = message.value() or b""
-                self._ends[place] = offset + 1
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self._ends[place] = offset
-            else:
-                raise KafkaException(error)
-        return dict(self._held.get(partition, {}))
-
-    def _opened(self) -> Consumer:
-        from confluent_kafka import OFFSET_BEGINNING, TopicPartition
+        from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
         if self._consumer is None:
             self._consumer = consumer_of(replace(self._place, properties={**QUICK, **self._place.properties}))
-            partitions = range(self._shards + 1)
-            self._consumer.assign([TopicPartition(self.topic, number, OFFSET_BEGINNING) for number in partitions])
             self._held, self._ends = {}, {}
-        return self._consumer
+        place, held = TopicPartition(self.topic, partition), self._held.setdefault(partition, {})
+        # Of what is committed: a shard reads its notes when it has its name, and so nothing of it is open.
+        _, end = self._consumer.get_watermark_offsets(place, timeout=self._patience)
+        if self._ends.get(partition, 0) < end:
+            place.offset = self._ends.get(partition, OFFSET_BEGINNING)
+            self._consumer.assign([place])
+        while self._ends.get(partition, 0) < end:
+            message = self._consumer.poll(self._patience)
+            if message is None:
+                raise self._failure(None)
+            error, offset = message.error(), message.offset() or 0
+            if error is None:
+                held[(message.key() or b"").decode(errors="replace")] = message.value() or b""
+                self._ends[partition] = offset + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._ends[partition] = offset
+            else:
+                raise KafkaException(error)
+        self._consumer.unassign()  # nothing is fetched ahead
+        return dict(held)
 
     def _failure(self, error: KafkaError | None) -> RunError:
         name = "no answer" if error is None else error.name()
@@ -178,12 +184,12 @@ def make_topics(place: KafkaPlace, shards: int, *, patience: float = PATIENCE_SE
     from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
     admin = admin_of(place)
+    books, letters = place.topic + BOOKS, place.topic + LETTERS
     try:
         # Of all topics, and by name: to be asked for one that is not there, a broker may make it.
         there = admin.list_topics(timeout=patience).topics
         if place.topic not in there:
             raise ConfigError(f"--out: the broker has no topic {place.topic}; create it first")
-        books, letters = place.topic + BOOKS, place.topic + LETTERS
         wanted: Mapping[str, tuple[int, Mapping[str, str]]] = {
             books: (shards + 1, COMPACTED),
             letters: (len(there[place.topic].partitions), KEPT),
@@ -195,12 +201,12 @@ def make_topics(place: KafkaPlace, shards: int, *, patience: float = PATIENCE_SE
         ]
         for name, made in (admin.create_topics(new, operation_timeout=patience) if new else {}).items():
             _made(name, made, wanted[name])
+        began_with = len(admin.list_topics(books, timeout=patience).topics[books].partitions) - 1
     except KafkaException as error:
         raise RunError(f"kafka:{place.topic}: the broker cannot be asked ({error.args[0].name()})") from None
-    if books in there and len(there[books].partitions) != shards + 1:
+    if began_with != shards:
         raise ConfigError(
-            f"--shards: the stream of this output began with {len(there[books].partitions) - 1}; go on with those, or "
-            "name a new --out"
+            f"--shards: the stream of this output began with {began_with}; go on with those, or name a new --out"
         )
 
 
@@ -220,3 +226,24 @@ def _made(name: str, made: object, wanted: tuple[int, Mapping[str, str]]) -> Non
         raise RunError(
             f"kafka:{name}: cannot be made ({error.args[0].name()}); create it with {partitions} partitions and {told}"
         ) from None
+
+
+def is_empty(place: KafkaPlace, *, patience: float = PATIENCE_SECONDS) -> bool:
+    """Tells whether a topic that is there has no messages.
+
+    Raises:
+        RunError: The broker cannot be asked.
+    """
+    from confluent_kafka import KafkaException, TopicPartition
+
+    consumer = consumer_of(place)
+    try:
+        numbers = consumer.list_topics(place.topic, timeout=patience).topics[place.topic].partitions
+        ends = [
+            consumer.get_watermark_offsets(TopicPartition(place.topic, number), timeout=patience) for number in numbers
+        ]
+    except KafkaException as error:
+        raise RunError(f"kafka:{place.topic}: the broker cannot be asked ({error.args[0].name()})") from None
+    finally:
+        consumer.close()
+    return all(low == high for low, high in ends)

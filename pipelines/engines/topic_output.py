@@ -14,7 +14,7 @@ from .outputs import KAFKA, ShardWork
 from .settings import EngineSettings, checked_settings
 from .shard_notes import ShardNote, furthest
 from .shard_topic import CLOSED, LAUNCH, LastNote, ShardTopic, last_note
-from .topic_books import BOOKS, LETTERS, TopicBooks, books_of, make_topics
+from .topic_books import BOOKS, LETTERS, TopicBooks, books_of, is_empty, make_topics
 
 __all__ = ["MANIFEST", "SETTINGS", "TopicOutput", "open_topic_output"]
 
@@ -68,6 +68,8 @@ class TopicOutput:
         if SETTINGS in standing:
             yield checked_settings(self._settings(standing), fresh)
             return
+        if not is_empty(self.place):
+            raise ConfigError(f"--out: {self.topic} has messages already, of another output; name a new topic")
         self._known.write(SETTINGS, json.dumps(asdict(fresh)).encode())
         if self.settings().run != fresh.run:
             raise OutputError(f"{self.topic}: another launcher of it began at the same time; stop one of them")
@@ -81,8 +83,9 @@ class TopicOutput:
         return self._settings(standing)
 
     def begin_launch(self, launch: str) -> None:
-        """Lets one launch publish, and no other one: each shard looks when it takes its name in transactions."""
+        """Lets one launch publish, and no other one: who has a shard loses it, and may not take it again."""
         self._books.write(LAUNCH, launch.encode())
+        self._shut_out(self._books.shards)
 
     def published_ends(self, shards: int) -> Mapping[str, int]:
         """Returns by partition the offset before which all shards have published all records."""
@@ -99,7 +102,7 @@ class TopicOutput:
             raise OutputError(f"kafka:{self._books.topic}: is damaged; begin a new --out") from None
 
     def note_consents(self, offsets: Mapping[str, int]) -> None:
-        """Notes how far it is."""
+        """Notes how far it is; of two that do at the same time one counts, and the other one is read again."""
         known = self.consent_ends()
         ends = furthest(known, offsets)
         if ends != known:
@@ -121,7 +124,9 @@ class TopicOutput:
         return [last.note for last in self._last_notes(self.settings().shards) if last is not None]
 
     def put(self, manifest: Manifest) -> None:
-        """Sends the manifest to the books."""
+        """Sends the manifest to the books; not behind the last one of a stream that has ended meanwhile."""
+        if self.settings().closed:
+            raise ConfigError("the stream was closed meanwhile, and its manifest is the last one")
         self._books.write(MANIFEST, manifest.dumps().encode())
 
     def close(self, finish: Callable[[EngineSettings], None]) -> None:
@@ -130,8 +135,7 @@ class TopicOutput:
         if settings.closed:
             return
         self._books.write(CLOSED, b"true")
-        for number in range(settings.shards):
-            ShardTopic(self.place, self._books, number, "").shut_out()
+        self._shut_out(settings.shards)
         finish(settings)
         self._books.write(SETTINGS, json.dumps(asdict(replace(settings, closed=True))).encode())
 
@@ -143,6 +147,10 @@ class TopicOutput:
         if self._known is None:
             self._known = books_of(self.place)
         return self._known
+
+    def _shut_out(self, shards: int) -> None:
+        for number in range(shards):
+            ShardTopic(self.place, self._books, number, "").shut_out()
 
     def _settings(self, standing: Mapping[str, bytes]) -> EngineSettings:
         try:

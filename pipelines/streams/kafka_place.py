@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
 __all__ = [
+    "BIGGEST",
     "EXTRA",
     "GROUP",
     "PATIENCE_SECONDS",
+    "TRANSACTION_SECONDS",
     "KafkaPlace",
     "admin_of",
     "consumer_of",
@@ -48,6 +50,8 @@ _SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 PATIENCE_SECONDS = 30.0
 """For which a broker may not answer."""
 CLOSE_SECONDS = 6
+TRANSACTION_SECONDS = 300
+"""For which a transaction may be open: who stood still has much to send."""
 BIGGEST = 16 << 20
 """Bytes of a message that a transaction takes; topics say which they take."""
 
@@ -184,7 +188,7 @@ def transactional_producer_of(place: KafkaPlace, name: str, patience: float) -> 
     Raises:
         ConfigError: A property is none of librdkafka's.
     """
-    transactions = {"transactional.id": name, "transaction.timeout.ms": int(patience * 1000) + 1000}
+    transactions = {"transactional.id": name, "transaction.timeout.ms": 1000 * TRANSACTION_SECONDS}
     return _producer(place, patience, {**transactions, "message.max.bytes": BIGGEST})
 
 

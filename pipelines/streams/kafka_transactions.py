@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ...schemas.errors import ConfigError, RunError
-from .kafka_place import EXTRA, PATIENCE_SECONDS, KafkaPlace, transactional_producer_of
+from .kafka_place import EXTRA, PATIENCE_SECONDS, TRANSACTION_SECONDS, KafkaPlace, transactional_producer_of
 from .kafka_sink import RECORD_ID
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer
 
-__all__ = ["KafkaTransactions", "open_transactions"]
+__all__ = ["KafkaTransactions", "TakenOverError", "open_transactions"]
 
 FULL_SECONDS = 0.05
 ABORT_SECONDS = 5.0
@@ -40,6 +40,10 @@ def open_transactions(place: KafkaPlace, name: str, *, patience: float = PATIENC
     except ModuleNotFoundError:
         raise ConfigError(EXTRA) from None
     return KafkaTransactions(place, name, patience=patience)
+
+
+class TakenOverError(RunError):
+    """Another one has taken the name; nothing of the transaction is there."""
 
 
 class KafkaTransactions:
@@ -72,7 +76,7 @@ class KafkaTransactions:
             self._producer.begin_transaction()
             try:
                 yield
-                self._producer.commit_transaction(self._patience)
+                self._producer.commit_transaction(TRANSACTION_SECONDS)
             except BaseException:
                 with suppress(KafkaException):
                     self._producer.purge()
@@ -94,9 +98,8 @@ class KafkaTransactions:
             RunError: The broker takes nothing, and no more can wait.
         """
         where: dict[str, Any] = {} if partition is None else {"partition": partition}
-        end = time.monotonic() + self._patience
         for text, record_id in zip(texts, ids, strict=True):
-            key = record_id.encode()
+            key, end = record_id.encode(), None
             while True:
                 try:
                     self._producer.produce(
@@ -104,6 +107,7 @@ class KafkaTransactions:
                     )
                     break
                 except BufferError:
+                    end = end or time.monotonic() + self._patience
                     if time.monotonic() > end:
                         raise self._failure(None) from None
                     self._producer.poll(FULL_SECONDS)
@@ -130,7 +134,7 @@ class KafkaTransactions:
             )
         taken = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
         if error is not None and error.code() in taken:
-            return RunError(f"{self._name}: another worker has taken it over; this one goes back")
+            return TakenOverError(f"{self._name}: another worker has taken it over; this one goes back")
         name = "no answer" if error is None else error.name()
         return RunError(
             f"{self._name}: the broker did not take what belongs together ({name}); see that it runs, has the topics, "
