@@ -7,9 +7,10 @@ last message of a key counts, so the broker may compact it; nothing in it is raw
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from ...schemas.errors import ConfigError, RunError
 from ..streams.kafka_place import BIGGEST, PATIENCE_SECONDS, KafkaPlace, admin_of, consumer_of, producer_of
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["BOOKS", "LETTERS", "TopicBooks", "books_of", "is_empty", "make_topics"]
 
 BOOKS, LETTERS = ".books", ".dead-letters"
+Answer = TypeVar("Answer")
+
 AGAIN_SECONDS = 0.1
 QUICK = {"fetch.wait.max.ms": "10"}
 """A broker holds back that a partition has ended for so long; half a second by default."""
@@ -104,23 +107,16 @@ class TopicBooks:
 
     def _read(self, partition: int) -> dict[str, bytes]:
         """Takes in what a partition has more since it was read last, and returns all of it, by key."""
-        from confluent_kafka import KafkaError, KafkaException
+        from confluent_kafka import KafkaException
 
-        # Of a topic that was just made.
-        passing = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE,
-                   KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION)  # fmt: skip
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                return self._caught_up(partition)
-            except KafkaException as error:
-                self._consumer = None
-                if error.args[0].code() not in passing or time.monotonic() > deadline:
-                    raise self._failure(error.args[0]) from None
-                time.sleep(AGAIN_SECONDS)
-            except RunError:
-                self._consumer = None
-                raise
+        try:
+            return _patiently(lambda: self._caught_up(partition), self._patience)
+        except KafkaException as error:
+            self._consumer = None
+            raise self._failure(error.args[0]) from None
+        except RunError:
+            self._consumer = None
+            raise
 
     def _caught_up(self, partition: int) -> dict[str, bytes]:
         from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
@@ -138,6 +134,8 @@ class TopicBooks:
             message = self._consumer.poll(self._patience)
             if message is None:
                 raise self._failure(None)
+            if message.partition() not in (None, partition):
+                continue  # of one that was read before
             error, offset = message.error(), message.offset() or 0
             if error is None:
                 held[(message.key() or b"").decode(errors="replace")] = message.value() or b""
@@ -210,6 +208,22 @@ def make_topics(place: KafkaPlace, shards: int, *, patience: float = PATIENCE_SE
         )
 
 
+def _patiently(ask: Callable[[], Answer], patience: float) -> Answer:
+    """Returns an answer that a broker may not have at once for a topic that was just made."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    passing = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE,
+               KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION)  # fmt: skip
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in passing or time.monotonic() > deadline:
+                raise
+            time.sleep(AGAIN_SECONDS)
+
+
 def _made(name: str, made: object, wanted: tuple[int, Mapping[str, str]]) -> None:
     from concurrent.futures import Future
 
@@ -240,7 +254,10 @@ def is_empty(place: KafkaPlace, *, patience: float = PATIENCE_SECONDS) -> bool:
     try:
         numbers = consumer.list_topics(place.topic, timeout=patience).topics[place.topic].partitions
         ends = [
-            consumer.get_watermark_offsets(TopicPartition(place.topic, number), timeout=patience) for number in numbers
+            _patiently(
+                partial(consumer.get_watermark_offsets, TopicPartition(place.topic, number), timeout=patience), patience
+            )
+            for number in numbers
         ]
     except KafkaException as error:
         raise RunError(f"kafka:{place.topic}: the broker cannot be asked ({error.args[0].name()})") from None
