@@ -123,6 +123,9 @@ def stream(
             help="With --runner: seconds without news of consents after which events become dead letters.",
         ),
     ] = 600.0,
+    own_read: Annotated[
+        bool, typer.Option("--own-read", metavar=FLAG, help="With DataflowRunner: let it read Kafka itself, not lanes.")
+    ] = False,
     seconds: Annotated[
         float | None, typer.Option("--for", metavar="S", min=1, help="With --runner: read for so long, then end.")
     ] = None,
@@ -152,6 +155,7 @@ def stream(
             dataset=dataset, source=source, consents=consents, out=out, to=to,
             runner=runner, arguments=runner_arguments(context), lanes=lanes, shards=shards,
             latency=(latency or 1000) / 1000, wait=1.0 if wait is None else wait, patience=patience, seconds=seconds,
+            own_read=own_read,
         )  # fmt: skip
         stream_on_engine(project, engine)
         return

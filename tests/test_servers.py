@@ -41,7 +41,8 @@ def test_a_test_whose_server_cannot_be_had_says_so(bare: Path) -> None:
 
 @pytest.mark.parametrize(
     ("server", "tools"),
-    [(Server.APACHE_KAFKA, ["java", "mvn"]), (Server.FLINK, ["java", "mvn"]), (Server.PRISM, ["go"])],
+    [(Server.APACHE_KAFKA, ["java", "mvn"]), (Server.FLINK, ["java", "mvn"]), (Server.PRISM, ["go"]),
+     (Server.KAFKA_READ, ["java", "mvn"])],
 )
 def test_no_engine_is_missing_where_its_tools_are_there(bare: Path, server: Server, tools: list[str]) -> None:
     for tool in tools:
@@ -56,7 +57,8 @@ def test_no_engine_is_missing_where_its_tools_are_there(bare: Path, server: Serv
 def test_an_engine_that_was_fetched_needs_only_what_runs_it(bare: Path) -> None:
     for engine in ENGINES:
         fetched_before(bare, engine)
-    assert missing(Server.APACHE_KAFKA) == missing(Server.FLINK) == "java not found on the PATH"
+    for server in (Server.APACHE_KAFKA, Server.FLINK, Server.KAFKA_READ):
+        assert missing(server) == "java not found on the PATH"
     assert missing(Server.PRISM) is None
 
 

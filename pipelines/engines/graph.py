@@ -22,9 +22,11 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.coders import BytesCoder
+from apache_beam.options.pipeline_options import CrossLanguageOptions
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec
+from apache_beam.utils.subprocess_server import JavaJarServer
 
-from ...schemas.errors import ConfigError
+from ...schemas.errors import ConfigError, PrivacyError
 from ...transforms.failures import guarded
 from ...transforms.stage import SharedStage
 from ..streams.message_source import MessageTopic
@@ -32,7 +34,7 @@ from ..streams.places import open_topic
 from ..streams.record_sink import RecordSink, open_sink
 from .lanes import Advanced, ConsentLane, OrderLane
 from .outputs import EngineOutput, ShardWork, open_engine_output
-from .own_reads import HearMessages, SealMessages, is_subscription, partition_of, read_subscription
+from .own_reads import HearMessages, SealMessages, check_services, is_subscription, name_of, own_read
 from .shard import Shard, ShardLimits
 from .shard_memory import ShardMemory
 from .shard_publication import ShardPlace
@@ -64,6 +66,7 @@ class GraphOptions:
         most: Records that a lane takes at each tick.
         limits: When a shard does what.
         in_order: Whether the engine gives a shard what a lane sends it in that order, also after it went back.
+        own_read: Whether the engine reads a topic of Kafka itself, as it does a subscription.
     """
 
     source: str
@@ -78,6 +81,19 @@ class GraphOptions:
     most: int = 20_000
     limits: ShardLimits = field(default_factory=ShardLimits)
     in_order: bool = True
+    own_read: bool = False
+
+    @property
+    def reads_itself(self) -> bool:
+        """Whether the engine reads records itself."""
+        return self.own_read or is_subscription(self.source)
+
+    @property
+    def unordered(self) -> tuple[str, ...]:
+        """Names of what the engine reads itself, of which nobody knows how far it has come."""
+        own = [self.source] if self.reads_itself else []
+        own += [uri for uri in (self.consents,) if uri is not None and is_subscription(uri)]
+        return tuple(map(name_of, own))
 
 
 class ProtectUnbounded(beam.PTransform[Any, Any]):
@@ -108,9 +124,9 @@ class ProtectUnbounded(beam.PTransform[Any, Any]):
 
     def _orders(self, ticks: Any) -> Any:
         options, shared = self._options, self._shared
-        if is_subscription(options.source):
+        if options.reads_itself:
             sealing = SealMessages(shared, options.source, options.shards)
-            read = ticks.pipeline | "ReadOrders" >> read_subscription(options.source)
+            read = _read_by_engine(ticks.pipeline, "ReadOrders", options.source)
             return read | "Seal" >> beam.ParDo(sealing).with_output_types(Keyed)
         return (
             ticks
@@ -122,8 +138,23 @@ class ProtectUnbounded(beam.PTransform[Any, Any]):
         uri = self._options.consents
         if uri is None or not is_subscription(uri):
             return []
-        read = pipeline | "ReadConsents" >> read_subscription(uri)
+        read = _read_by_engine(pipeline, "ReadConsents", uri)
         return [read | "Hear" >> beam.ParDo(HearMessages(self._shared, uri)).with_output_types(Keyed)]
+
+
+def _read_by_engine(pipeline: Any, name: str, uri: str) -> Any:
+    services = pipeline.options.view_as(CrossLanguageOptions).beam_services
+    check_services(services.values())
+    try:
+        with JavaJarServer.beam_services(services):
+            return pipeline | name >> own_read(uri)
+    except PrivacyError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what Beam's expansion service and its jar may raise is anything
+        raise ConfigError(
+            f"--own-read: Beam's read of {name_of(uri)} cannot be made ({type(error).__name__}): it needs Java here, "
+            "and Beam's expansion service; --beam_services names one that runs"
+        ) from None
 
 
 def _for_each(_: Any, count: int) -> Iterator[Keyed]:
@@ -271,7 +302,7 @@ class ShardFn(beam.DoFn):
             launch=options.launch,
             limits=options.limits,
             clock=_now,
-            unordered=[partition_of(uri) for uri in (options.source, options.consents) if uri and is_subscription(uri)],
+            unordered=options.unordered,
         )
 
     def teardown(self) -> None:

@@ -37,7 +37,7 @@ from ..streams.run import note_stream
 from .graph import GraphOptions, ProtectUnbounded
 from .manifests import EngineManifests
 from .outputs import EngineOutput, open_engine_output
-from .own_reads import is_subscription
+from .own_reads import check_own_read, is_subscription
 from .settings import EngineSettings
 from .shard import ShardLimits
 
@@ -83,6 +83,7 @@ class EngineOptions:
         wait: Seconds that records wait for consents that arrive a little later.
         patience: Seconds without news of consents after which records are given up, into the dead letters.
         seconds: After which nothing more is read, and the stream ends; None: it goes on.
+        own_read: Whether Dataflow reads a topic of Kafka itself, in place of lanes.
     """
 
     dataset: str
@@ -98,6 +99,7 @@ class EngineOptions:
     wait: float = 0.0
     patience: float = 600.0
     seconds: float | None = None
+    own_read: bool = False
 
 
 def run_on_engine(
@@ -126,6 +128,7 @@ def run_on_engine(
         RunError: The engine failed; what was published stays, and it goes on from there when it is launched again.
     """
     _check(options)
+    _check_own_read(options)
     output = open_engine_output(options.out)
     _check_places(options, output)
     policy = read_policy(project.policy)
@@ -158,6 +161,14 @@ def _check(options: EngineOptions) -> None:
         parse_pubsub_uri(uri)
         if options.runner not in DATAFLOW:
             raise ConfigError(f"{option}: of the engines only Dataflow reads pubsub://; name kafka://, or that runner")
+
+
+def _check_own_read(options: EngineOptions) -> None:
+    if not options.own_read:
+        return
+    if options.runner not in DATAFLOW:
+        raise ConfigError("--own-read: is for DataflowRunner; on other engines lanes read, exactly: leave it out")
+    check_own_read(options.source)
 
 
 def _check_places(options: EngineOptions, output: EngineOutput) -> None:
@@ -221,6 +232,7 @@ def _graph(options: EngineOptions, output: EngineOutput, launch: str) -> GraphOp
         shards=options.shards,
         limits=ShardLimits(join=join, latency=_micros(options.latency)),
         in_order=options.runner not in DATAFLOW,
+        own_read=options.own_read,
     )
 
 

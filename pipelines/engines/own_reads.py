@@ -1,32 +1,38 @@
-"""Pub/Sub as Dataflow reads it itself: each message is sealed in the step behind the read, fused with it.
+"""What Dataflow reads itself, Pub/Sub or Kafka: each message is sealed in the step behind the read, fused with it.
 
-    ReadFromPubSub ─ Seal ─► shards         records, letters
-    ReadFromPubSub ─ Hear ─► ledger, shards  letters of faulty consents
+    ReadFromPubSub, ReadFromKafka ─ Seal ─► shards         records, letters
+    ReadFromPubSub                ─ Hear ─► ledger, shards  letters of faulty consents
 
-Dataflow acknowledges what it has committed behind these steps, and knows a message that comes twice by its id. Between
-read and seal nothing is encoded, shuffled or kept: a bundle's messages are in the memory of one worker.
+Dataflow acknowledges what it has committed behind these steps, and knows a message that comes twice by its id or its
+offset. Between read and seal nothing is shuffled or kept: a bundle's messages are in the memory of one worker.
 """
 
 # mypy: disable-error-code="name-defined, no-untyped-call, misc"
 from __future__ import annotations
 
 import hashlib
+import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.io.gcp.pubsub import ReadFromPubSub
+from apache_beam.io.kafka import ReadFromKafka
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
+from ...schemas.errors import ConfigError
 from ...transforms.consent_join import shard_rows
 from ...transforms.failures import guarded
 from ...transforms.stage import SharedStage
 from ..letters import CONSENT_STAGE
 from ..streams.consent_feed import ConsentFeed
+from ..streams.kafka_place import parse_kafka_uri
 from ..streams.places import PUBSUB
 from ..streams.pubsub_place import parse_pubsub_uri
 from ..streams.sources import Messages
@@ -34,13 +40,23 @@ from .intake import Intake
 from .lanes import letter_parcels
 from .wire import Kind, Parcel, bytes_of
 
-__all__ = ["HearMessages", "SealMessages", "is_subscription", "partition_of", "place_of_message", "read_subscription"]
+__all__ = [
+    "HearMessages",
+    "SealMessages",
+    "check_own_read",
+    "check_services",
+    "is_subscription",
+    "name_of",
+    "own_read",
+    "place_of_message",
+]
 
 Keyed = tuple[int, bytes]
 
 MOST = 5_000
 """Messages that are sealed at once: as many as are worth it, and as a bundle may hold without growing large."""
 LARGEST = 2**63
+ANSWER_SECONDS = 10.0
 
 
 def is_subscription(uri: str) -> bool:
@@ -48,15 +64,69 @@ def is_subscription(uri: str) -> bool:
     return uri.startswith(PUBSUB)
 
 
-def partition_of(uri: str) -> str:
-    """Returns the partition that all messages of a subscription are told to be of."""
-    return parse_pubsub_uri(uri).partition
+def name_of(uri: str) -> str:
+    """Returns the name by which partitions are told: all of a subscription have it, those of a topic begin with it."""
+    return parse_pubsub_uri(uri).partition if is_subscription(uri) else parse_kafka_uri(uri).topic
 
 
-def read_subscription(uri: str) -> Any:
-    """Returns the read of ``pubsub://PROJECT/SUBSCRIPTION``, with the ids of messages."""
-    place = parse_pubsub_uri(uri)
-    return ReadFromPubSub(subscription=f"projects/{place.project}/subscriptions/{place.name}", with_attributes=True)
+def check_own_read(uri: str) -> None:
+    """Refuses a topic that the engine cannot read without telling what lets it in.
+
+    Raises:
+        ConfigError: The topic has a file of properties.
+    """
+    if not is_subscription(uri) and parse_kafka_uri(uri).properties:
+        raise ConfigError(
+            "--own-read: the properties of ?config=FILE would stand in the job, for all to read who may see it; leave "
+            "--own-read out, and lanes read the topic"
+        )
+
+
+def check_services(addresses: Iterable[str]) -> None:
+    """Refuses an expansion service that does not answer: Beam would wait for it without end.
+
+    Args:
+        addresses: Values of ``--beam_services``; those that are no HOST:PORT are jars.
+
+    Raises:
+        ConfigError: Nobody answers at one of them.
+    """
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            continue
+        try:
+            with socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS):
+                pass
+        except (OSError, OverflowError):
+            raise ConfigError(f"--beam_services: nobody answers at {address}; start Beam's expansion service") from None
+
+
+def own_read(uri: str) -> Any:
+    """Returns Beam's own read of ``pubsub://PROJECT/SUBSCRIPTION`` or ``kafka://HOST:PORT/TOPIC``.
+
+    That of Kafka is written in Java: whoever applies it asks Beam's expansion service, which Beam starts, or which
+    ``--beam_services`` names.
+    """
+    if is_subscription(uri):
+        place = parse_pubsub_uri(uri)
+        return ReadFromPubSub(subscription=f"projects/{place.project}/subscriptions/{place.name}", with_attributes=True)
+    check_own_read(uri)
+    topic = parse_kafka_uri(uri)
+    consumer = {
+        "bootstrap.servers": topic.servers,
+        "group.id": topic.group,
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": "false",
+        "isolation.level": "read_committed",
+    }
+    return ReadFromKafka(
+        consumer_config=consumer,
+        topics=[topic.topic],
+        with_metadata=True,
+        commit_offset_in_finalize=True,
+        timestamp_policy=ReadFromKafka.processing_time_policy,
+    )
 
 
 def place_of_message(message_id: str) -> int:
@@ -78,13 +148,13 @@ class _MessagesFn(beam.DoFn):
 
     Args:
         shared: As it was settled when the stream was launched.
-        uri: Of the subscription.
+        uri: Of the subscription or topic.
     """
 
     def __init__(self, shared: SharedStage, uri: str) -> None:
         super().__init__()
         self._shared = shared
-        self._partition = parse_pubsub_uri(uri).partition
+        self._messages = partial(_of_subscription, name_of(uri)) if is_subscription(uri) else _of_topic
 
     def start_bundle(self) -> None:
         """Begins with nothing, whatever became of the bundle before."""
@@ -92,7 +162,7 @@ class _MessagesFn(beam.DoFn):
 
     @guarded("read")
     def process(self, element: Any) -> Iterator[Keyed]:
-        """Takes a ``PubsubMessage``."""
+        """Takes a ``PubsubMessage``, or a row with topic, partition, offset and value."""
         self._held.append(element)
         if len(self._held) >= MOST:
             yield from self._flushed()
@@ -105,25 +175,38 @@ class _MessagesFn(beam.DoFn):
 
     def _flushed(self) -> Iterable[Keyed]:
         held, self._held = self._held, []
-        if not held:
-            return ()
-        placed = sorted(((place_of_message(each.message_id), each.data) for each in held), key=lambda each: each[0])
-        offsets = np.array([offset for offset, _ in placed], np.int64)
         return [
-            (shard, parcel.packed())
-            for shard, parcel in self._taken(Messages(self._partition, [value for _, value in placed], offsets))
+            (shard, parcel.packed()) for messages in self._messages(held) for shard, parcel in self._taken(messages)
         ]
 
     def _taken(self, messages: Messages) -> Iterator[tuple[int, Parcel]]:
         raise NotImplementedError
 
 
+def _of_subscription(partition: str, held: Sequence[Any]) -> Iterator[Messages]:
+    if held:
+        yield _placed(partition, [(place_of_message(each.message_id), each.data) for each in held])
+
+
+def _of_topic(held: Sequence[Any]) -> Iterator[Messages]:
+    found: dict[str, list[tuple[int, bytes | None]]] = defaultdict(list)
+    for row in held:
+        found[f"{row.topic}/{row.partition}"].append((row.offset, row.value))
+    for partition, placed in found.items():
+        yield _placed(partition, placed)
+
+
+def _placed(partition: str, placed: list[tuple[int, bytes | None]]) -> Messages:
+    placed.sort(key=lambda each: each[0])
+    return Messages(partition, [value for _, value in placed], np.array([offset for offset, _ in placed], np.int64))
+
+
 class SealMessages(_MessagesFn):
-    """Seals the records of a subscription for their shards.
+    """Seals the records of a subscription or topic for their shards.
 
     Args:
         shared: As it was settled when the stream was launched.
-        uri: Of the subscription.
+        uri: Of the subscription or topic.
         shards: How many there are.
     """
 

@@ -87,8 +87,8 @@ class Shard:
         launch: Id of the launch.
         limits: When it does what.
         clock: Microseconds UTC.
-        unordered: Partitions whose messages have no offsets, so that the last one that was published tells nothing of
-            those before: what an engine has taken of them and forgets is read nowhere again.
+        unordered: Names of subscriptions and topics of which the last message that was published tells nothing of those
+            before: what an engine has taken of them and forgets is read nowhere again.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Shard:
 
     def _ends_of(self, batches: Sequence[pa.RecordBatch], partition: str, offset: str) -> dict[str, int]:
         ends = _ends([(each[partition], each[offset]) for each in batches])
-        return {name: end for name, end in ends.items() if name not in self._unordered}
+        return {name: end for name, end in ends.items() if not {name, name.rpartition("/")[0]} & set(self._unordered)}
 
 
 def _tally_of(letters: Sequence[pa.RecordBatch]) -> Tally:

@@ -11,7 +11,7 @@ import warnings
 from enum import StrEnum
 
 import pytest
-from servers.engines import FLINK, KAFKA, PRISM, Engine
+from servers.engines import FLINK, KAFKA, KAFKA_READ, PRISM, Engine
 from servers.postgres import postgres_programs
 from servers.pubsub import pubsub_program
 from servers.tansu import tansu_program
@@ -26,6 +26,7 @@ class Server(StrEnum):
     APACHE_KAFKA = "Apache Kafka"
     FLINK = "Flink"
     PRISM = "Prism"
+    KAFKA_READ = "Beam expansion service for Kafka"
     PUBSUB = "Pub/Sub emulator"
     POSTGRES = "PostgreSQL"
 
@@ -41,6 +42,8 @@ def missing(server: Server) -> str | None:
             return _missing_tools(FLINK)
         case Server.PRISM:
             return _missing_tools(PRISM)
+        case Server.KAFKA_READ:
+            return _missing_tools(KAFKA_READ)
         case Server.POSTGRES:
             return None if postgres_programs() is not None else "initdb and postgres are not installed"
         case Server.PUBSUB:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ENGINES", "FLINK", "KAFKA", "PRISM", "Engine", "EngineError", "engine_folder", "fetched"]
+__all__ = ["ENGINES", "FLINK", "KAFKA", "KAFKA_READ", "PRISM", "Engine", "EngineError", "engine_folder", "fetched"]
 
 ROOT = Path(__file__).parents[2]
 COMPLETE = "complete"
@@ -27,7 +27,9 @@ POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <dependencies>{dependencies}</dependencies>
 </project>
 """
-DEPENDENCY = "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>"
+DEPENDENCY = """<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version>
+<exclusions>{exclusions}</exclusions></dependency>"""
+EXCLUSION = "<exclusion><groupId>{}</groupId><artifactId>*</artifactId></exclusion>"
 
 
 class EngineError(RuntimeError):
@@ -46,6 +48,7 @@ class Engine:
         run_with: Tools that it needs ever after.
         without: What cannot be done where it is not there.
         source: A Go package with its version, or Maven coordinates.
+        excluded: Maven groups of what it can do without, which the central repository has not.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Engine:
     run_with: tuple[str, ...] = ()
     without: str
     source: tuple[str, ...]
+    excluded: tuple[str, ...] = ()
 
     def absent_tools(self) -> list[str]:
         """The tools that this machine lacks for it."""
@@ -88,7 +92,22 @@ KAFKA = Engine(
     without="no test meets a real Apache Kafka (those on another broker of its protocol still run)",
     source=("org.apache.kafka:kafka_2.13:3.9.0",),
 )
-ENGINES = (PRISM, FLINK, KAFKA)
+KAFKA_READ = Engine(
+    name="Beam's read of Kafka",
+    folder="beam-kafka-2.73.0",
+    digest="4eb2f178013862dfeb158dfdcad7e89af0a0c936bfe86634e177914d61867a14",
+    fetched_with=("mvn",),
+    run_with=("java",),
+    without="the graph in which Dataflow reads Kafka itself is not made: its tests skip",
+    source=(
+        "org.apache.beam:beam-sdks-java-io-kafka:2.73.0",
+        "org.apache.beam:beam-sdks-java-expansion-service:2.73.0",
+        "org.apache.kafka:kafka-clients:3.9.0",
+        "org.slf4j:slf4j-simple:1.7.36",
+    ),
+    excluded=("io.confluent",),
+)
+ENGINES = (PRISM, FLINK, KAFKA, KAFKA_READ)
 
 
 def fetched(engine: Engine) -> Path | None:
@@ -139,7 +158,8 @@ def _go(engine: Engine, making: Path) -> str:
 
 def _maven(engine: Engine, making: Path) -> str:
     """Fetches jars with all that they need; returns the digest of their digests."""
-    dependencies = "".join(DEPENDENCY.format(*each.split(":")) for each in engine.source)
+    exclusions = "".join(map(EXCLUSION.format, engine.excluded))
+    dependencies = "".join(DEPENDENCY.format(*each.split(":"), exclusions=exclusions) for each in engine.source)
     (making / "pom.xml").write_text(POM.format(dependencies=dependencies))
     goal = ["dependency:copy-dependencies", f"-DoutputDirectory={making}"]
     _run(engine, ["mvn", "-q", "-B", "--strict-checksums", *goal], making)

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import apache_beam as beam
@@ -21,10 +22,10 @@ from apache_beam.testing.test_stream import TestStream
 from consentry.pipelines.engines import own_reads
 from consentry.pipelines.engines.graph import GraphOptions, ProtectUnbounded, ShardFn
 from consentry.pipelines.engines.launch import EngineOptions, run_on_engine, ticks_of
-from consentry.pipelines.engines.own_reads import HearMessages, SealMessages, place_of_message
+from consentry.pipelines.engines.own_reads import HearMessages, SealMessages, name_of, place_of_message
 from consentry.pipelines.engines.shard import ShardLimits
 from consentry.pipelines.engines.shard_output import begin_launch
-from consentry.pipelines.engines.wire import Kind, Parcel, watermark_parcel
+from consentry.pipelines.engines.wire import Kind, Parcel, batch_of, watermark_parcel
 from consentry.pipelines.scaffold import write_project
 from consentry.schemas.errors import ConfigError, PrivacyError
 from consentry.schemas.policy_file import read_policy
@@ -37,6 +38,8 @@ from oracles.engine_shop import CARD_PATH
 from oracles.needles import leaks
 from oracles.pipeline_graphs import readable
 from oracles.stream_oracle import DAY, START, Rules, policy_text
+from servers.availability import Server, require
+from servers.kafka_read import kafka_read_arguments
 
 ORDERS, CONSENTS = "pubsub://shop-eu/orders-sub", "pubsub://shop-eu/consents-sub"
 CARD = "4000000000000002"
@@ -134,6 +137,125 @@ def test_other_engines_do_not_read_subscriptions(project: Project, tmp_path: Pat
     with pytest.raises(ConfigError, match="of the engines only Dataflow reads pubsub://"):
         run_on_engine(project, options, watch=lambda _: None, stop=None)  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
+
+
+# ---- the graph of Kafka
+
+
+TOPIC = "kafka://broker:9092/orders?group=shop"
+
+
+def kafka_graph(shared: SharedStage, *arguments: str, source: str = TOPIC) -> Any:
+    engine = EngineOptions(dataset="orders", source=source, consents=None, out="out", runner="DataflowRunner")
+    options = GraphOptions(source=source, consents="kafka://b:9092/said", out="out", launch="one", own_read=True)
+    pipeline = beam.Pipeline(options=PipelineOptions(["--streaming", *arguments]))
+    pipeline | "Ticks" >> ticks_of(engine) | "ProtectUnbounded" >> ProtectUnbounded(shared, options)
+    return pipeline.to_runner_api()
+
+
+@pytest.fixture(scope="module")
+def expansion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    require(Server.KAFKA_READ)
+    with kafka_read_arguments(tmp_path_factory.mktemp("expansion")) as arguments:
+        yield arguments
+
+
+def test_between_the_read_of_a_topic_and_the_step_that_seals_nothing_is_kept_or_shuffled(
+    shared: SharedStage, expansion: list[str]
+) -> None:
+    graph = kafka_graph(shared, *expansion)
+    steps = [step for step in graph.components.transforms.values() if not step.subtransforms]
+    (read,) = [step for step in steps if step.unique_name.endswith("ReadSourceDescriptors/ParMultiDo(Unbounded)")]
+    (seal,) = [step for step in steps if step.unique_name.rpartition("/")[2] == "Seal"]
+    # All that has a record in it: what the read gives, and what plain steps make of that, up to the one that seals.
+    raw, seen = set(read.outputs.values()), set[str]()
+    while raw - seen:
+        seen |= raw
+        for step in steps:
+            if step is not seal and seen & set(step.inputs.values()) and "KafkaCommitOffset" not in step.unique_name:
+                assert step.spec.urn == "beam:transform:pardo:v1", step.unique_name
+                raw |= set(step.outputs.values())
+    assert set(seal.inputs.values()) <= raw
+    # What tells Kafka how far it is takes offsets out of the records before it gathers anything.
+    committing = [step for step in steps if raw & set(step.inputs.values()) and "KafkaCommitOffset" in step.unique_name]
+    assert {step.spec.urn for step in committing} == {"beam:transform:pardo:v1"}
+    offsets = {graph.components.pcollections[name].coder_id for step in committing for name in step.outputs.values()}
+    records = {graph.components.pcollections[name].coder_id for name in read.outputs.values()}
+    assert offsets and not offsets & records
+
+
+def test_a_topic_is_read_as_it_was_named_without_secrets_and_no_lane_reads_it(
+    shared: SharedStage, project: Project, stage: Stage, expansion: list[str]
+) -> None:
+    graph = kafka_graph(shared, *expansion)
+    names = {step.unique_name.rpartition("/")[2] for step in graph.components.transforms.values()}
+    assert "Orders" not in names and {"Consents", "Protect"} <= names
+    found = readable(graph.SerializeToString())
+    assert all(each in found for each in (b"broker:9092", b"shop", b"read_committed"))
+    assert leaks([(project.root / "kek.key").read_text().strip()], [("graph", found)]) == []
+    assert stage.reference_key not in found
+
+
+def test_an_expansion_service_that_does_not_answer_is_told_in_our_words(shared: SharedStage) -> None:
+    nobody = '--beam_services={"sdks:java:io:expansion-service:shadowJar": "localhost:1"}'
+    with pytest.raises(ConfigError, match="--beam_services: nobody answers at localhost:1; start Beam.s expansion"):
+        kafka_graph(shared, nobody)
+
+
+def test_a_read_that_beam_cannot_make_is_told_in_our_words(
+    shared: SharedStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("java.lang.Exception: all that a service says")
+
+    monkeypatch.setattr(own_reads, "ReadFromKafka", fail)
+    fail.processing_time_policy = ""  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"read of orders cannot be made \(RuntimeError\): it needs Java") as told:
+        kafka_graph(shared)
+    assert "java.lang" not in str(told.value)
+
+
+@pytest.mark.parametrize("runner", ["FlinkRunner", "PrismRunner"])
+def test_other_engines_do_not_read_kafka_themselves(project: Project, tmp_path: Path, runner: str) -> None:
+    options = EngineOptions(dataset="orders", out=str(tmp_path / "out"), runner=runner, source=TOPIC, consents=None,
+                            own_read=True)  # fmt: skip
+    with pytest.raises(ConfigError, match="--own-read: is for DataflowRunner"):
+        run_on_engine(project, options, watch=lambda _: None, stop=None)  # type: ignore[arg-type]
+
+
+def test_what_lets_us_in_never_becomes_a_part_of_the_job(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "sasl").write_text("sasl.password=canary-secret\n")
+    source = f"kafka://broker:9092/orders?config={tmp_path / 'sasl'}"
+    options = EngineOptions(dataset="orders", out=str(tmp_path / "out"), runner="DataflowRunner", source=source,
+                            consents=None, own_read=True)  # fmt: skip
+    with pytest.raises(ConfigError, match="would stand in the job, for all to read who may see it") as refused:
+        run_on_engine(project, options, watch=lambda _: None, stop=None)  # type: ignore[arg-type]
+    assert "canary" not in str(refused.value)
+
+
+def test_rows_of_a_topic_are_sealed_by_partition_in_the_order_of_their_offsets(shared: SharedStage) -> None:
+    rows = [
+        SimpleNamespace(topic="orders", partition=place % 2, offset=100 - place, value=order(place), key=None)
+        for place in range(6)
+    ]
+    rows.append(SimpleNamespace(topic="orders", partition=1, offset=7, value=None, key=None))
+    parcels = bundled(SealMessages(shared, TOPIC, 1), rows)  # type: ignore[arg-type]
+    assert not [parcel for _, parcel in parcels if CARD.encode() in parcel.body or b"ann" in parcel.body]
+    placed = [
+        list(zip(batch["partition"].to_pylist(), batch["offset"].to_pylist(), strict=True))
+        for _, parcel in parcels
+        if parcel.kind is Kind.RECORDS
+        for batch in [batch_of(parcel.body)]
+    ]
+    assert placed == [[("orders/0", 96), ("orders/0", 98), ("orders/0", 100)],
+                      [("orders/1", 95), ("orders/1", 97), ("orders/1", 99)]]  # fmt: skip
+    assert sum(parcel.rows for _, parcel in parcels if parcel.kind is Kind.LETTERS) == 1
+
+
+def test_of_what_an_engine_reads_itself_no_offset_is_taken_for_all_before_it() -> None:
+    options = GraphOptions(source=TOPIC, consents=CONSENTS, out="out", launch="one", own_read=True)
+    assert options.unordered == ("orders", name_of(CONSENTS))
+    assert GraphOptions(source=TOPIC, consents="kafka://b:9/said", out="out", launch="one").unordered == ()
 
 
 # ---- what becomes of messages
