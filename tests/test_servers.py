@@ -41,8 +41,12 @@ def test_a_test_whose_server_cannot_be_had_says_so(bare: Path) -> None:
 
 @pytest.mark.parametrize(
     ("server", "tools"),
-    [(Server.APACHE_KAFKA, ["java", "mvn"]), (Server.FLINK, ["java", "mvn"]), (Server.PRISM, ["go"]),
-     (Server.KAFKA_READ, ["java", "mvn"])],
+    [
+        (Server.APACHE_KAFKA, ["java", "mvn"]),
+        (Server.FLINK, ["java", "mvn"]),
+        (Server.PRISM, ["go"]),
+        (Server.KAFKA_READ, ["java", "mvn"]),
+    ],
 )
 def test_no_engine_is_missing_where_its_tools_are_there(bare: Path, server: Server, tools: list[str]) -> None:
     for tool in tools:

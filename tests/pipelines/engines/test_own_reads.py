@@ -198,7 +198,7 @@ def test_a_topic_is_read_as_it_was_named_without_secrets_and_no_lane_reads_it(
 
 def test_an_expansion_service_that_does_not_answer_is_told_in_our_words(shared: SharedStage) -> None:
     nobody = '--beam_services={"sdks:java:io:expansion-service:shadowJar": "localhost:1"}'
-    with pytest.raises(ConfigError, match="--beam_services: nobody answers at localhost:1; start Beam.s expansion"):
+    with pytest.raises(ConfigError, match=r"--beam_services: nobody answers at localhost:1; start Beam.s expansion"):
         kafka_graph(shared, nobody)
 
 
