@@ -115,8 +115,11 @@ class KafkaTransactions:
 
     def close(self) -> None:
         """Lets go of the broker; what was not committed is not there."""
-        self._producer.purge()
-        self._producer.flush(0)
+        from confluent_kafka import KafkaException
+
+        with suppress(KafkaException):  # it says once more that another one has the name
+            self._producer.purge()
+            self._producer.flush(0)
 
     def _told(self, error: KafkaError | None, _: Any) -> None:
         """Is called for messages that were not delivered; the first one says why a transaction fails."""
