@@ -17,6 +17,7 @@ from ..streams.kafka_place import BIGGEST, PATIENCE_SECONDS, KafkaPlace, admin_o
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Producer
+    from confluent_kafka.admin import AdminClient
 
 __all__ = ["BOOKS", "LETTERS", "TopicBooks", "books_of", "is_empty", "make_topics"]
 
@@ -199,13 +200,25 @@ def make_topics(place: KafkaPlace, shards: int, *, patience: float = PATIENCE_SE
         ]
         for name, made in (admin.create_topics(new, operation_timeout=patience) if new else {}).items():
             _made(name, made, wanted[name])
-        began_with = len(admin.list_topics(books, timeout=patience).topics[books].partitions) - 1
+        began_with = _partitions(admin, books, patience) - 1
     except KafkaException as error:
         raise RunError(f"kafka:{place.topic}: the broker cannot be asked ({error.args[0].name()})") from None
     if began_with != shards:
         raise ConfigError(
             f"--shards: the stream of this output began with {began_with}; go on with those, or name a new --out"
         )
+
+
+def _partitions(admin: AdminClient, topic: str, patience: float) -> int:
+    """Returns how many partitions a topic has, as soon as the broker that is asked knows of it."""
+    deadline = time.monotonic() + patience
+    while True:
+        found = admin.list_topics(topic, timeout=patience).topics[topic]
+        if found.error is None and found.partitions:
+            return len(found.partitions)
+        if time.monotonic() > deadline:
+            raise RunError(f"kafka:{topic}: the broker does not tell its partitions; see to it, and launch again")
+        time.sleep(AGAIN_SECONDS)
 
 
 def _patiently(ask: Callable[[], Answer], patience: float) -> Answer:
