@@ -163,8 +163,7 @@ class SqliteDatabase:
             if inner:  # then it is a part of the outer one
                 yield self._connection
                 return
-            with self._waiting(turns * PATIENCE_SECONDS):
-                self._connection.execute(begin)
+            self._begin(begin, turns)
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
@@ -174,20 +173,22 @@ class SqliteDatabase:
             if self._owing:
                 self._make_up()
 
+    def _begin(self, begin: str, turns: int) -> None:
+        """Begins, and waits for others so many times; in between, the program can be interrupted."""
+        for left in reversed(range(turns)):
+            try:
+                self._connection.execute(begin)
+            except sqlite3.OperationalError as error:
+                if not left or not _is_busy(error):
+                    raise
+            else:
+                return
+
     def _make_up(self) -> None:
         """Empties the write-ahead log that could not be emptied before, without waiting this time."""
-        with self._waiting(0):
-            self.forget_deleted()
-
-    @contextmanager
-    def _waiting(self, seconds: float) -> Iterator[None]:
-        """Has the block wait for others for so long; elsewhere it is ``PATIENCE_SECONDS``."""
-        if seconds == PATIENCE_SECONDS:
-            yield
-            return
-        self._connection.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}").fetchall()
+        self._connection.execute("PRAGMA busy_timeout = 0").fetchall()
         try:
-            yield
+            self.forget_deleted()
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {int(1000 * PATIENCE_SECONDS)}").fetchall()
 
