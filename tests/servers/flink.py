@@ -288,9 +288,9 @@ class Flink:
             self._guard = None
 
     def _live(self, name: str | None) -> str | None:
-        states = self.jobs.states()
-        known = list(states) if name is None else self.jobs.named(name)
-        return next((job for job in known if states[job] not in ENDED), None)
+        named = None if name is None else set(self.jobs.named(name))
+        states = self.jobs.states()  # behind the names: a job may come in between
+        return next((job for job in states if (named is None or job in named) and states[job] not in ENDED), None)
 
     def _start_job_server(self) -> subprocess.Popen[bytes]:
         artifacts = self.folder / "artifacts"
