@@ -288,9 +288,10 @@ class Flink:
             self._guard = None
 
     def _live(self, name: str | None) -> str | None:
-        named = None if name is None else set(self.jobs.named(name))
+        named = [] if name is None else self.jobs.named(name)
         states = self.jobs.states()  # behind the names: a job may come in between
-        return next((job for job in states if (named is None or job in named) and states[job] not in ENDED), None)
+        known = list(states) if name is None else named
+        return next((job for job in known if job in states and states[job] not in ENDED), None)
 
     def _start_job_server(self) -> subprocess.Popen[bytes]:
         artifacts = self.folder / "artifacts"
