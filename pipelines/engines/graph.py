@@ -22,11 +22,9 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.coders import BytesCoder
-from apache_beam.options.pipeline_options import CrossLanguageOptions
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec
-from apache_beam.utils.subprocess_server import JavaJarServer
 
-from ...schemas.errors import ConfigError, PrivacyError
+from ...schemas.errors import ConfigError
 from ...transforms.failures import guarded
 from ...transforms.stage import SharedStage
 from ..streams.message_source import MessageTopic
@@ -34,7 +32,7 @@ from ..streams.places import open_topic
 from ..streams.record_sink import RecordSink, open_sink
 from .lanes import Advanced, ConsentLane, OrderLane
 from .outputs import EngineOutput, ShardWork, open_engine_output
-from .own_reads import HearMessages, SealMessages, check_services, is_subscription, name_of, own_read
+from .own_reads import HearMessages, SealMessages, is_subscription, name_of, read_by_engine
 from .shard import Shard, ShardLimits
 from .shard_memory import ShardMemory
 from .shard_publication import ShardPlace
@@ -126,7 +124,7 @@ class ProtectUnbounded(beam.PTransform[Any, Any]):
         options, shared = self._options, self._shared
         if options.reads_itself:
             sealing = SealMessages(shared, options.source, options.shards)
-            read = _read_by_engine(ticks.pipeline, "ReadOrders", options.source)
+            read = read_by_engine(ticks.pipeline, "ReadOrders", options.source)
             return read | "Seal" >> beam.ParDo(sealing).with_output_types(Keyed)
         return (
             ticks
@@ -138,23 +136,8 @@ class ProtectUnbounded(beam.PTransform[Any, Any]):
         uri = self._options.consents
         if uri is None or not is_subscription(uri):
             return []
-        read = _read_by_engine(pipeline, "ReadConsents", uri)
+        read = read_by_engine(pipeline, "ReadConsents", uri)
         return [read | "Hear" >> beam.ParDo(HearMessages(self._shared, uri)).with_output_types(Keyed)]
-
-
-def _read_by_engine(pipeline: Any, name: str, uri: str) -> Any:
-    services = pipeline.options.view_as(CrossLanguageOptions).beam_services
-    check_services(services.values())
-    try:
-        with JavaJarServer.beam_services(services):
-            return pipeline | name >> own_read(uri)
-    except PrivacyError:
-        raise
-    except Exception as error:  # noqa: BLE001 - what Beam's expansion service and its jar may raise is anything
-        raise ConfigError(
-            f"--own-read: Beam's read of {name_of(uri)} cannot be made ({type(error).__name__}): it needs Java here, "
-            "and Beam's expansion service; --beam_services names one that runs"
-        ) from None
 
 
 def _for_each(_: Any, count: int) -> Iterator[Keyed]:

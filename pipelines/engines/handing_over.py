@@ -17,7 +17,7 @@ from ..streams.epochs import Epoch, EpochAccount
 from ..streams.journal import KEY_VERSION, Journal, Topic, open_journal
 from ..streams.output import JOURNAL
 from .settings import EngineSettings
-from .shard_notes import ShardNote, furthest, joint_columns
+from .shard_notes import ShardNote, ends_of, joint_columns
 
 __all__ = ["hand_over"]
 
@@ -60,7 +60,7 @@ def hand_over(
         )
         journal.begin(epoch)
         journal.seal(epoch, outcome, joint_columns(notes), _account(epoch, manifest, clock))
-        journal.skip(Topic.RECORDS, _ends(notes))
+        journal.skip(Topic.RECORDS, ends_of(notes))
         journal.finish(epoch)
     made.rename(place)
     sync_folder(place.parent)
@@ -92,10 +92,3 @@ def _account(epoch: Epoch, manifest: Manifest, clock: int) -> EpochAccount:
         seconds=max(clock - epoch.started_at, 0) / 1_000_000,
         sealed_at=clock,
     )
-
-
-def _ends(notes: Sequence[ShardNote]) -> dict[str, int]:
-    ends: dict[str, int] = {}
-    for note in notes:
-        ends = furthest(ends, note.offsets)
-    return ends

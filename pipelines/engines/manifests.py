@@ -20,7 +20,7 @@ from ..outcome import Outcome
 from ..streams.stream_manifest import StreamState, stream_manifest
 from .outputs import EngineOutput
 from .settings import EngineSettings
-from .shard_notes import ShardNote, joint_columns
+from .shard_notes import ShardNote, ends_of, joint_columns
 
 __all__ = ["EngineManifests"]
 
@@ -90,10 +90,6 @@ class EngineManifests:
             key_versions=KeyVersions(**settings.key_versions),
             started_at=settings.started_at,
         )
-        offsets: dict[str, int] = {}
-        for note in notes:
-            for partition, offset in note.offsets.items():
-                offsets[partition] = max(offsets.get(partition, 0), offset)
         receipts = tuple(receipt for note in notes for receipt in note.outcome.receipts)
         manifest = stream_manifest(
             state,
@@ -101,7 +97,7 @@ class EngineManifests:
             Outcome(merge(note.outcome.tally for note in notes), receipts),
             columns=joint_columns(notes),
             epochs=sum(note.publications for note in notes),
-            offsets=offsets,
+            offsets=ends_of(notes),
             finished_at=max(clock, settings.started_at),
         )
         return manifest.model_copy(update={"topic": self._output.topic})

@@ -22,11 +22,13 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.io.gcp.pubsub import ReadFromPubSub
 from apache_beam.io.kafka import ReadFromKafka
+from apache_beam.options.pipeline_options import CrossLanguageOptions
 from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.subprocess_server import JavaJarServer
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from ...schemas.errors import ConfigError
+from ...schemas.errors import ConfigError, PrivacyError
 from ...transforms.consent_join import shard_rows
 from ...transforms.failures import guarded
 from ...transforms.stage import SharedStage
@@ -44,11 +46,10 @@ __all__ = [
     "HearMessages",
     "SealMessages",
     "check_own_read",
-    "check_services",
     "is_subscription",
     "name_of",
-    "own_read",
     "place_of_message",
+    "read_by_engine",
 ]
 
 Keyed = tuple[int, bytes]
@@ -82,7 +83,35 @@ def check_own_read(uri: str) -> None:
         )
 
 
-def check_services(addresses: Iterable[str]) -> None:
+def read_by_engine(pipeline: Any, name: str, uri: str) -> Any:
+    """Reads ``pubsub://PROJECT/SUBSCRIPTION`` or ``kafka://HOST:PORT/TOPIC`` with Beam's own transform.
+
+    That of Kafka is written in Java, and made by Beam's expansion service; Beam starts it, or ``--beam_services`` names
+    one.
+
+    Args:
+        pipeline: That reads.
+        name: Of the step.
+        uri: Of the subscription or topic.
+
+    Raises:
+        ConfigError: The read cannot be made here, or the topic has a file of properties.
+    """
+    services = pipeline.options.view_as(CrossLanguageOptions).beam_services
+    _check_services(services.values())
+    try:
+        with JavaJarServer.beam_services(services):
+            return pipeline | name >> _own_read(uri)
+    except PrivacyError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what Beam's expansion service and its jar may raise is anything
+        raise ConfigError(
+            f"--own-read: Beam's read of {name_of(uri)} cannot be made ({type(error).__name__}): it needs Java here, "
+            "and Beam's expansion service; --beam_services names one that runs"
+        ) from None
+
+
+def _check_services(addresses: Iterable[str]) -> None:
     """Refuses an expansion service that does not answer: Beam would wait for it without end.
 
     Args:
@@ -102,12 +131,7 @@ def check_services(addresses: Iterable[str]) -> None:
             raise ConfigError(f"--beam_services: nobody answers at {address}; start Beam's expansion service") from None
 
 
-def own_read(uri: str) -> Any:
-    """Returns Beam's own read of ``pubsub://PROJECT/SUBSCRIPTION`` or ``kafka://HOST:PORT/TOPIC``.
-
-    That of Kafka is written in Java: whoever applies it asks Beam's expansion service, which Beam starts, or which
-    ``--beam_services`` names.
-    """
+def _own_read(uri: str) -> Any:
     if is_subscription(uri):
         place = parse_pubsub_uri(uri)
         return ReadFromPubSub(subscription=f"projects/{place.project}/subscriptions/{place.name}", with_attributes=True)

@@ -15,7 +15,7 @@ from ..column_types import joint_schema
 from ..outcome import Outcome
 from ..sinks import Receipt
 
-__all__ = ["Published", "Resumption", "ShardNote", "furthest", "joint_columns"]
+__all__ = ["Published", "Resumption", "ShardNote", "common_ends", "ends_of", "furthest", "joint_columns"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +146,24 @@ def _summed(receipts: Sequence[Receipt]) -> tuple[Receipt, ...]:
 def furthest(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
     """Returns the further offset of each partition."""
     return {**before, **{name: max(end, before.get(name, 0)) for name, end in after.items()}}
+
+
+def ends_of(notes: Iterable[ShardNote]) -> dict[str, int]:
+    """Returns by partition the offset behind the last record that any of the notes has."""
+    ends: dict[str, int] = {}
+    for note in notes:
+        ends = furthest(ends, note.offsets)
+    return ends
+
+
+def common_ends(shards: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Returns by partition the offset before which all shards have all records; none where one has nothing.
+
+    Args:
+        shards: How far each is, by partition.
+    """
+    everywhere = set.intersection(*map(set, shards)) if shards else set()
+    return {partition: min(each[partition] for each in shards) for partition in sorted(everywhere)}
 
 
 def joint_columns(notes: Iterable[ShardNote]) -> pa.Schema:

@@ -31,7 +31,7 @@ from ...schemas.errors import OutputError, RunError
 from ..durable import exchange_text, sync_folder
 from ..publication import DATA, DEAD_LETTERS, STREAM
 from ..streams.output import CLOSED
-from .shard_notes import Published, Resumption, ShardNote
+from .shard_notes import Published, Resumption, ShardNote, common_ends
 
 __all__ = [
     "SHARDS",
@@ -227,9 +227,7 @@ def published_ends(root: Path, shards: int) -> dict[str, int]:
         root: Folder of the output.
         shards: How many there are.
     """
-    found = [ShardOutput(root, number, "").resumption().offsets for number in range(shards)]
-    everywhere = set.intersection(*(set(each) for each in found)) if found else set()
-    return {partition: min(each[partition] for each in found) for partition in sorted(everywhere)}
+    return common_ends([ShardOutput(root, number, "").resumption().offsets for number in range(shards)])
 
 
 def _move(paths: Sequence[Path], targets: Sequence[Path]) -> None:

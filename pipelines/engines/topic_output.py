@@ -12,7 +12,7 @@ from ...schemas.manifest import Manifest
 from ..streams.kafka_place import GROUP, KafkaPlace, parse_kafka_uri
 from .outputs import KAFKA, ShardWork
 from .settings import EngineSettings, checked_settings
-from .shard_notes import ShardNote, furthest
+from .shard_notes import ShardNote, common_ends, furthest
 from .shard_topic import CLOSED, LAUNCH, LastNote, ShardTopic, last_note
 from .topic_books import BOOKS, LETTERS, TopicBooks, books_of, is_empty, make_topics
 
@@ -89,9 +89,7 @@ class TopicOutput:
 
     def published_ends(self, shards: int) -> Mapping[str, int]:
         """Returns by partition the offset before which all shards have published all records."""
-        found = [{} if last is None else last.note.offsets for last in self._last_notes(shards)]
-        everywhere = set.intersection(*(set(each) for each in found)) if found else set()
-        return {partition: min(each[partition] for each in found) for partition in sorted(everywhere)}
+        return common_ends([{} if last is None else last.note.offsets for last in self._last_notes(shards)])
 
     def consent_ends(self) -> Mapping[str, int]:
         """Returns by partition how far the topic of consents is in the ledger."""

@@ -128,17 +128,16 @@ class KafkaTransactions:
     def _failure(self, error: KafkaError | None) -> RunError:
         from confluent_kafka import KafkaError
 
-        if self._undelivered is not None and self._undelivered.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            error = self._undelivered
-        if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        causes = [each for each in (self._undelivered, error) if each is not None]
+        codes = {each.code() for each in causes}
+        if codes & {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}:
+            return TakenOverError(f"{self._name}: another worker has taken it over; this one goes back")
+        if KafkaError.MSG_SIZE_TOO_LARGE in codes:
             return RunError(
                 f"{self._name}: an event or a dead letter is larger than its topic takes; raise max.message.bytes "
                 "there, and it goes on"
             )
-        taken = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
-        if error is not None and error.code() in taken:
-            return TakenOverError(f"{self._name}: another worker has taken it over; this one goes back")
-        name = "no answer" if error is None else error.name()
+        name = causes[0].name() if causes else "no answer"
         return RunError(
             f"{self._name}: the broker did not take what belongs together ({name}); see that it runs, has the topics, "
             "and lets us write to them in transactions of this name"

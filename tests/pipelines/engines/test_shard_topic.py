@@ -25,10 +25,11 @@ from consentry.pipelines.engines.shard_topic import NOTE, ShardTopic, last_note
 from consentry.pipelines.engines.topic_books import BOOKS, LETTERS, TopicBooks
 from consentry.pipelines.engines.topic_output import TopicOutput, open_topic_output
 from consentry.pipelines.streams.kafka_place import parse_kafka_uri
+from consentry.pipelines.streams.kafka_transactions import KafkaTransactions
 from consentry.schemas.dataset import FieldPath
 from consentry.schemas.errors import ConfigError, OutputError, RunError
 from consentry.transforms.consent_join import NOTHING_KNOWN
-from oracles.topic_publisher import letters_of, publication_of
+from oracles.topic_publisher import publication_of
 from oracles.topic_reader import messages_of
 from servers.apache_kafka import ApacheKafka
 from servers.fixtures import ON_APACHE
@@ -248,6 +249,34 @@ def test_a_worker_that_is_killed_has_published_all_of_a_step_or_nothing(out: Out
     assert out.numbers() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("moment", ["before", "sent"])
+def test_a_broker_that_dies_and_comes_back_has_each_step_once(out: Out, moment: str) -> None:
+    place, books = parse_kafka_uri(out.uri), out.books
+    shard = ShardTopic(place, books, 1, "first", patience=4)
+    lot = publish(shard, 0, "", [1])
+    whole = KafkaTransactions.send
+    try:
+        if moment == "before":
+            out.kafka.kill()
+            with pytest.raises(RunError, match=r"01: the broker did not take what belongs together \(_MSG_TIMED_OUT\)"):
+                shard.publish(1, lot, publication_of([2, 3]))
+        else:
+
+            def dying(self: KafkaTransactions, topic: str, *given: Any, **more: Any) -> None:
+                whole(self, topic, *given, **more)
+                if topic == out.topic:
+                    self._producer.flush(10)
+                    out.kafka.kill()
+
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(RunError, match="did not take what belongs"):
+                patch.setattr(KafkaTransactions, "send", dying)
+                shard.publish(1, lot, publication_of([2, 3]))
+    finally:
+        out.kafka.start()
+    assert publish(shard, 1, lot, [2, 3])
+    assert out.numbers() == [1, 2, 3]
+
+
 def test_what_does_not_balance_is_not_sent(out: Out) -> None:
     shard = out.shard()
     assert shard.resumption(0, "") is None
@@ -364,8 +393,3 @@ def test_how_far_consents_are_never_goes_back(out: Out) -> None:
     for ends in ({"c/0": 3, "c/1": 1}, {"c/0": 2}, {"c/0": 5, "d/0": 1}):
         out.output.note_consents(ends)
     assert out.output.consent_ends() == {"c/0": 5, "c/1": 1, "d/0": 1}
-
-
-def test_letters_are_those_of_files(out: Out) -> None:
-    assert letters_of(1).schema.names == ["stage", "reason", "source", "position", "dataset", "sealed"]
-    assert pa.types.is_binary(letters_of(1)["sealed"].type)
