@@ -178,7 +178,7 @@ class KafkaTopic:
         return self._partitions
 
     def _offsets(self, which: str) -> dict[int, int]:
-        from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+        from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
         from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
         spec = getattr(OffsetSpec, which)()
@@ -187,9 +187,13 @@ class KafkaTopic:
             answers = self._admin.list_offsets(
                 asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._patience
             )
-            return {place.partition: answer.result().offset for place, answer in answers.items()}
+            offsets = {place.partition: answer.result().offset for place, answer in answers.items()}
         except KafkaException as error:
             raise self._failure(error.args[0]) from None
+        if min(offsets.values()) < 0:
+            # A partition whose broker gave no answer has this for an offset, and no error.
+            raise self._failure(KafkaError(KafkaError._TIMED_OUT))
+        return offsets
 
     def _failure(self, error: KafkaError) -> RunError:
         return RunError(f"{self.name}: the broker cannot be asked ({error.name()}); see that it runs and lets us in")

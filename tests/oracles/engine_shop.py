@@ -54,7 +54,7 @@ class Shop:
         self._history: dict[str, list[Entry]] = {}
         self._cards_of: dict[str, set[tuple[str, str]]] = {}
         self._address = address
-        self._producer = Producer({"bootstrap.servers": address})
+        self._producer = Producer({"bootstrap.servers": address, "enable.idempotence": True})
         self.orders_topic, self.consents_topic = f"{name}-orders", f"{name}-consents"
         self.protected_topic = f"{name}-protected"
         partitions = {self.protected_topic: 2, self.orders_topic: PARTITIONS, self.consents_topic: 2}

@@ -5,6 +5,7 @@ What the broker holds lies in a folder of the test.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -77,6 +78,16 @@ class ApacheKafka:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Has it keep its connections, and answer nothing, while the block runs."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def format(self) -> None:
         """Prepares the folder of its data, once."""

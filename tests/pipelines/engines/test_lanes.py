@@ -75,7 +75,12 @@ class Broker:
             done.result()
 
     def send(self, *values: Any, partition: int = 0) -> None:
-        producer = Producer({"bootstrap.servers": self.server.address, "topic.metadata.refresh.interval.ms": 100})
+        producer = Producer(
+            {
+                "bootstrap.servers": self.server.address, "topic.metadata.refresh.interval.ms": 100,
+                "enable.idempotence": True,
+            }
+        )  # fmt: skip
         for value in values:
             raw = value if value is None or isinstance(value, bytes) else json.dumps(value).encode()
             producer.produce(self.topic, raw, partition=partition)

@@ -9,6 +9,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,13 @@ class Shop:
         self.values.clear()
 
     def put(self, values: Sequence[bytes | None], partition: int = 0) -> None:
-        producer = Producer({"bootstrap.servers": self.address, "linger.ms": 5, "message.max.bytes": 2_000_000})
+        # What a broker that has just made the topic refuses at first stays in order so.
+        producer = Producer(
+            {
+                "bootstrap.servers": self.address, "linger.ms": 5, "message.max.bytes": 2_000_000,
+                "enable.idempotence": True,
+            }
+        )  # fmt: skip
         for value in values:
             while True:
                 try:
@@ -433,6 +440,21 @@ def test_a_broker_that_is_killed_and_comes_again_is_read_on(kafka: ApacheKafka, 
         topic.commit({parts[0].partition: 4_000})
     with orders.open(patience=60) as topic:
         assert topic.first() == {parts[0].partition: 4_000, parts[1].partition: 0}
+
+
+@ON_APACHE
+def test_a_broker_that_does_not_answer_never_counts_as_a_topic_without_news(kafka: ApacheKafka) -> None:
+    orders = Shop(kafka.address, 2)
+    orders.put(numbered(0, 3))
+    done = {f"{orders.topic}/0": 2, f"{orders.topic}/1": 0}
+    with orders.open(patience=1) as topic:
+        ends_at(topic, done, {f"{orders.topic}/0": 3, f"{orders.topic}/1": 0})
+        with kafka.silent():
+            for _ in range(3):
+                for ask in (topic.first, partial(topic.ends, done)):
+                    with pytest.raises(RunError, match="the broker cannot be asked"):
+                        ask()
+        ends_at(topic, done, {f"{orders.topic}/0": 3, f"{orders.topic}/1": 0})
 
 
 @ON_APACHE
