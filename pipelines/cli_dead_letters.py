@@ -22,10 +22,15 @@ from .cli_options import (
 from .console import notice, print_json, print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..schemas.project import Project
     from .letter_trial import ReplayReport
+    from .letters import StoredLetter
 
 __all__ = ["dead_letters_app"]
+
+KAFKA = "kafka://"
 
 dead_letters_app = typer.Typer(
     help="Look at dead letters, and replay them once their cause is repaired.", no_args_is_help=True
@@ -35,20 +40,27 @@ dead_letters_app.callback()(remember_config)
 FolderArgument = Annotated[
     str, typer.Argument(metavar="DIR", help="An output of `consentry protect` or `stream`.", callback=utf8_text)
 ]
+LettersArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DIR", help="An output of `consentry protect` or `stream`; kafka:// for a topic.", callback=utf8_text
+    ),
+]
 
 
 @dead_letters_app.command("list")
 def list_(
-    context: typer.Context, folder: FolderArgument, config: ConfigOption = None, json: JsonOption = False
+    context: typer.Context, folder: LettersArgument, config: ConfigOption = None, json: JsonOption = False
 ) -> None:
     """Count dead letters by stage, reason and source, and tell how many can still be opened.
 
-    Reads only files that the signed manifest lists. --json lists each letter
-    with its id.
+    Reads only files that the signed manifest lists; of a topic, all that is on
+    the one for dead letters. --json lists each letter with its id.
     """
     from .letter_listing import list_letters
 
-    found = list_letters(folder, open_project(context, config), now=now_us())
+    project = open_project(context, config)
+    found = list_letters(_letters_of(folder, project), project, now=now_us())
     document = found.as_json()
     if json:
         print_json(document)
@@ -66,7 +78,7 @@ def list_(
 @dead_letters_app.command()
 def show(
     context: typer.Context,
-    folder: FolderArgument,
+    folder: LettersArgument,
     letter: Annotated[
         str, typer.Argument(metavar="ID", help="Of the letter, as list --json tells it.", callback=utf8_text)
     ],
@@ -95,7 +107,18 @@ def _shown(context: typer.Context, folder: str, letter: str, config: Any) -> Any
     project = open_project(context, config)
     policy = read_policy(project.policy)
     with closing(open_data_keys(project.data_keys, open_vault_keys(project))) as data_keys:
-        return show_letter(folder, letter, project, policy, data_keys, now=now_us())
+        return show_letter(_letters_of(folder, project), letter, project, policy, data_keys, now=now_us())
+
+
+def _letters_of(out: str, project: Project) -> Iterator[list[StoredLetter]]:
+    if out.startswith(KAFKA):
+        from .engines.topic_letters import topic_letters
+
+        return topic_letters(out)
+    from ..transforms.crypto.key_sets import PublicKeys
+    from .letters import open_letter_output, stored_letters
+
+    return stored_letters(open_letter_output(out, PublicKeys.load(project.trust)))
 
 
 @dead_letters_app.command()

@@ -6,7 +6,7 @@ Listing needs no key, only public ones; showing the shape of a record opens it i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -18,22 +18,13 @@ from ..schemas.dead_letter import LetterKeys
 from ..schemas.errors import ConfigError
 from ..schemas.policy import Policy
 from ..schemas.project import Project
-from ..transforms.crypto.key_sets import PublicKeys
 from ..transforms.failures import guarded
 from ..transforms.protection_plan import told_path
 from ..transforms.stores.data_keys import DataKeys, DataKeyTable
 from ..transforms.stores.open_tables import open_data_key_table
 from .json_records import Digits
 from .letter_reasons import meaning_of
-from .letters import (
-    ID_DIGITS,
-    LetterOutput,
-    OpenedLetter,
-    StoredLetter,
-    open_letter_output,
-    open_stored,
-    stored_letters,
-)
+from .letters import ID_DIGITS, OpenedLetter, StoredLetter, open_stored
 
 __all__ = ["LetterAccess", "LetterList", "LetterState", "list_letters", "show_letter"]
 
@@ -141,24 +132,21 @@ def _state_json(state: LetterState) -> dict[str, Any]:
     return {"access": state.access.value, "until": None if state.until is None else format_instant(state.until)}
 
 
-def list_letters(out: str, project: Project, *, now: int) -> LetterList:
+def list_letters(letters: Iterable[list[StoredLetter]], project: Project, *, now: int) -> LetterList:
     """Returns the letters of an output. No key set is unwrapped.
 
     Args:
-        out: An output.
-        project: Says whom to trust, and where the data keys are.
+        letters: All of it, some at a time.
+        project: Says where the data keys are.
         now: Microseconds UTC.
 
     Raises:
-        PrivacyError: The output or the store cannot be read, or was changed.
+        PrivacyError: The letters or the store cannot be read, or were changed.
     """
-    output = open_letter_output(out, PublicKeys.load(project.trust))
     with closing(open_data_key_table(project.data_keys)) as table:
         states = _KeyStates(table, now)
         found = [
-            (_unsealed(stored), state)
-            for each in stored_letters(output)
-            for stored, state in zip(each, states.of(each), strict=True)
+            (_unsealed(stored), state) for each in letters for stored, state in zip(each, states.of(each), strict=True)
         ]
     return LetterList(letters=tuple(found))
 
@@ -168,11 +156,19 @@ def _unsealed(stored: StoredLetter) -> StoredLetter:
     return replace(stored, letter=replace(stored.letter, sealed=b""))
 
 
-def show_letter(out: str, letter_id: str, project: Project, policy: Policy, data_keys: DataKeys, *, now: int) -> Any:
+def show_letter(
+    letters: Iterable[list[StoredLetter]],
+    letter_id: str,
+    project: Project,
+    policy: Policy,
+    data_keys: DataKeys,
+    *,
+    now: int,
+) -> Any:
     """Returns what may be told of one letter, as the document of ``dead-letters show --json``.
 
     Args:
-        out: An output.
+        letters: All of an output, some at a time.
         letter_id: The first twelve digits of it, or more.
         project: Of the output.
         policy: Names the paths.
@@ -182,8 +178,7 @@ def show_letter(out: str, letter_id: str, project: Project, policy: Policy, data
     Raises:
         ConfigError: There is no such letter, or more than one.
     """
-    output = open_letter_output(out, PublicKeys.load(project.trust))
-    stored = _the_one(output, letter_id)
+    stored = _the_one(letters, letter_id)
     with closing(open_data_key_table(project.data_keys)) as table:
         (state,) = _KeyStates(table, now).of([stored])
     openable = state.access is LetterAccess.OPENABLE
@@ -200,11 +195,11 @@ def show_letter(out: str, letter_id: str, project: Project, policy: Policy, data
     }
 
 
-def _the_one(output: LetterOutput, letter_id: str) -> StoredLetter:
+def _the_one(letters: Iterable[list[StoredLetter]], letter_id: str) -> StoredLetter:
     asked = letter_id.strip().lower()
     if len(asked) < ID_DIGITS or set(asked) - set("0123456789abcdef"):
         raise ConfigError(f"ID: write {ID_DIGITS} hexadecimal digits, as `consentry dead-letters list --json` does")
-    found = {each.digest: each for some in stored_letters(output) for each in some if each.digest.startswith(asked)}
+    found = {each.digest: each for some in letters for each in some if each.digest.startswith(asked)}
     if not found:
         raise ConfigError("ID: the output has no such dead letter; see `consentry dead-letters list --json`")
     if len(found) > 1:

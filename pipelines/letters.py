@@ -30,6 +30,7 @@ __all__ = [
     "StoredLetter",
     "open_letter_output",
     "open_stored",
+    "stored_letter",
     "stored_letters",
 ]
 
@@ -126,7 +127,7 @@ def _letters_of(output: LetterOutput, file: OutputFile) -> Iterator[list[StoredL
             raise IntegrityError(f"{file.path}: has not the columns of dead letters; restore the output")
         for group in range(parquet.num_row_groups):  # one at a time: a single letter can have many megabytes
             for batch in parquet.iter_batches(batch_size=BATCH_ROWS, row_groups=[group]):
-                yield [_stored(DeadLetter(**row)) for row in batch.to_pylist()]
+                yield [stored_letter(DeadLetter(**row)) for row in batch.to_pylist()]
 
 
 def _check_hash(output: LetterOutput, file: OutputFile) -> None:
@@ -144,10 +145,13 @@ def _check_hash(output: LetterOutput, file: OutputFile) -> None:
         )
 
 
-def _stored(letter: DeadLetter) -> StoredLetter:
-    return StoredLetter(
-        digest=hashlib.sha256(letter.sealed).hexdigest(), letter=letter, keys=letter_keys(letter)
-    )  # fmt: skip
+def stored_letter(letter: DeadLetter) -> StoredLetter:
+    """Returns a letter with its digest and the names of its keys.
+
+    Raises:
+        IntegrityError: The seal is damaged.
+    """
+    return StoredLetter(digest=hashlib.sha256(letter.sealed).hexdigest(), letter=letter, keys=letter_keys(letter))
 
 
 @guarded("open dead letters")

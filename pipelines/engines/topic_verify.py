@@ -11,17 +11,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...schemas.errors import ConfigError, PrivacyError, RunError
+from ...schemas.errors import ConfigError, PrivacyError
 from ...schemas.manifest import Manifest, parse_manifest
 from ...transforms.crypto.key_sets import PublicKeys
-from ..streams.kafka_place import PATIENCE_SECONDS, KafkaPlace, consumer_of
+from ..streams.kafka_place import PATIENCE_SECONDS, KafkaPlace
 from ..verify import Check, VerifyReport, check_of, signature_check
 from .topic_books import LETTERS, books_of
+from .topic_messages import committed_messages
 from .topic_output import MANIFEST, open_topic_output
 
 __all__ = ["verify_topic"]
-
-BATCH, POLL_SECONDS = 10_000, 0.2
 
 
 def verify_topic(out: str, trust: PublicKeys, *, patience: float = PATIENCE_SECONDS) -> VerifyReport:
@@ -91,33 +90,6 @@ def _count_check(name: str, messages: int, distinct: int, wanted: int) -> Check:
 def _found(place: KafkaPlace, topic: str, patience: float) -> tuple[int, int]:
     """Returns how many committed messages there are, and how many ids they have."""
     hashes = array("q")
-    for key in _keys(place, topic, patience):
-        hashes.append(hash(key))
+    for messages in committed_messages(place, topic, patience=patience):
+        hashes.extend(hash(message.key() or b"") for message in messages)
     return len(hashes), len(np.unique(np.frombuffer(hashes, np.int64)))
-
-
-def _keys(place: KafkaPlace, topic: str, patience: float) -> Iterator[bytes]:
-    from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
-
-    consumer = consumer_of(place)
-    waited = 0.0
-    try:
-        left = set(consumer.list_topics(topic, timeout=patience).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in left])
-        while left and waited < patience:
-            messages = consumer.consume(BATCH, POLL_SECONDS)
-            waited = 0.0 if messages else waited + POLL_SECONDS
-            for message in messages:
-                error = message.error()
-                if error is None:
-                    yield message.key() or b""
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    left.discard(message.partition())
-                else:
-                    raise KafkaException(error)
-    except KafkaException as error:
-        raise RunError(f"kafka:{topic}: the broker cannot be read ({error.args[0].name()})") from None
-    finally:
-        consumer.close()
-    if left:
-        raise RunError(f"kafka:{topic}: nothing came for {patience:g} s; see to the broker")

@@ -239,8 +239,14 @@ def test_a_stream_whose_output_is_a_topic_is_launched_sealed_verified_and_closed
     who = ("--purpose", "support", "--role", "agent", "--actor", "kim")
     assert CARDS[0] in in_shop(shop, "detokenize", "card", tokens[0], *who).out
 
+    listed = in_shop(shop, "dead-letters", "list", out, "--json")
+    (letter,) = listed.json()["letters"]
+    assert (letter["stage"], letter["reason"], letter["access"]) == ("read", "invalid_json", "openable"), listed.out
+    shown = in_shop(shop, "dead-letters", "show", out, letter["id"], "--json")
+    assert (shown.json()["holds"], CARDS[0] in shown.said + shown.out) == ("a line that is no record", False), shown.err
+
     # Whatever rewrites files says that there are none, and an erasure says that a topic is left.
-    for command in (("redact", out), ("retokenize", out), ("dead-letters", "list", out), ("verify", out, "--scan")):
+    for command in (("redact", out), ("retokenize", out), ("dead-letters", "replay", out), ("verify", out, "--scan")):
         refused = in_shop(shop, *command)
         assert refused.code == 2, (command, refused.err)
         assert "kafka://" in refused.said or "a topic has none" in refused.said, (command, refused.said)
@@ -256,8 +262,18 @@ def test_a_stream_whose_output_is_a_topic_is_launched_sealed_verified_and_closed
     assert (again.code, "has ended; name a new --out" in again.said) == (2, True), again.err
     assert in_shop(shop, "stream", "seal", out).code == 2
 
-    # One that is there twice, and one that is gone.
     producer = Producer({"bootstrap.servers": broker.address})
+    # A letter that was sent again is one letter, and what is none is told where it is.
+    letters = "topic-out.dead-letters"
+    (sent,) = messages_of(broker.address, letters)
+    for value, key, total in ((sent.value, sent.key, 1), (b'{"sealed":"AAAA"}', b"forged", None)):
+        producer.produce(letters, value, key)
+        producer.flush()
+        listed = in_shop(shop, "dead-letters", "list", out, "--json")
+        assert total is None or listed.json()["total"] == total, listed.err
+    assert (listed.code, "is no dead letter; see who else writes to the topic" in listed.err) == (1, True), listed.err
+
+    # One that is there twice, and one that is gone.
     (first, *_) = messages_of(broker.address, "topic-out")
     producer.produce("topic-out", first.value, first.key)
     producer.flush()

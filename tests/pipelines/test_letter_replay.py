@@ -23,10 +23,10 @@ from consentry.pipelines.desk import open_stores
 from consentry.pipelines.json_records import load_record
 from consentry.pipelines.keyring_files import open_proof_keys
 from consentry.pipelines.known_outputs import KnownOutput, open_known_outputs, place_of
-from consentry.pipelines.letter_listing import list_letters
+from consentry.pipelines.letter_listing import LetterList, list_letters
 from consentry.pipelines.letter_records import record_batches
 from consentry.pipelines.letter_replay import ReplayReport, replay_letters
-from consentry.pipelines.letters import StoredLetter, open_stored
+from consentry.pipelines.letters import StoredLetter, open_letter_output, open_stored, stored_letters
 from consentry.pipelines.manifest_file import sign_manifest
 from consentry.pipelines.output_versions import domains_in
 from consentry.pipelines.scaffold import write_project
@@ -93,6 +93,10 @@ class Troubled:
 
     def verified(self) -> bool:
         return verify_output(str(self.out), PublicKeys.load(self.project.trust)).ok
+
+    def listed(self, *, now: int) -> LetterList:
+        output = open_letter_output(str(self.out), PublicKeys.load(self.project.trust))
+        return list_letters(stored_letters(output), self.project, now=now)
 
     def hidden(self) -> list[str]:
         return [path.name for path in self.place.iterdir() if path.name.startswith(".")]
@@ -225,7 +229,7 @@ def test_only_letters_of_the_reason_asked_for_are_tried(shop: Troubled) -> None:
 
 def test_a_letter_that_fails_for_another_reason_keeps_the_keys_of_its_first_sealing(shop: Troubled) -> None:
     before = {each.position: each for each in shop.letters()}
-    until = {each.id: state.until for each, state in list_letters(str(shop.out), shop.project, now=NOW).letters}
+    until = {each.id: state.until for each, state in shop.listed(now=NOW).letters}
     shop.repair(("event_time: placed_at", "event_time: customer.birth_date"))  # a date is no instant
     late = NOW + 3 * DAY
     report = shop.replay(clock=late)
@@ -236,7 +240,7 @@ def test_a_letter_that_fails_for_another_reason_keeps_the_keys_of_its_first_seal
     assert {place: letter_keys(each) for place, each in after.items()} == {
         place: letter_keys(each) for place, each in before.items()
     }
-    listed = list_letters(str(shop.out), shop.project, now=late).letters
+    listed = shop.listed(now=late).letters
     assert {state.until for _, state in listed} == set(until.values()) and max(until.values()) <= NOW + 7 * DAY
     assert shop.verified() and not shop.replay(clock=late + HOUR).changed
     shop.repair(("event_time: customer.birth_date", "event_time: placed_at"), (STRICT[1], STRICT[0]))
@@ -254,11 +258,11 @@ def test_letters_whose_time_is_over_or_whose_subject_was_erased_stay_as_they_are
     assert (report.closed, report.recovered) == (1, 1)
     assert next(each for each in before if letter_keys(each).subject == erased) in shop.letters()
     assert shop.verified()
-    listed = list_letters(str(shop.out), shop.project, now=NOW + HOUR).as_json()
+    listed = shop.listed(now=NOW + HOUR).as_json()
     assert (listed["total"], listed["openable"], listed["subject_erased"]) == (4, 3, 1)
     report = shop.replay(clock=NOW + 8 * DAY)
     assert (report.closed, report.tried, report.changed) == (4, 0, False)
-    assert list_letters(str(shop.out), shop.project, now=NOW + 8 * DAY).as_json()["time_over"] == 4
+    assert shop.listed(now=NOW + 8 * DAY).as_json()["time_over"] == 4
 
 
 def test_consent_is_asked_as_it_is_now(shop: Troubled) -> None:
@@ -326,7 +330,7 @@ def test_the_output_of_a_stream_is_refused(shop: Troubled) -> None:
     progress = StreamProgress(source="kafka:orders", epochs=1, offsets={"orders/0": 11}, corrections=0)
     unsigned = shop.manifest.model_copy(update={"stream": progress, "signature": None})
     (shop.out / "manifest.json").write_text(sign_manifest(unsigned, open_proof_keys(shop.project)).dumps())
-    assert shop.verified() and list_letters(str(shop.out), shop.project, now=NOW).as_json()["total"] == 5
+    assert shop.verified() and shop.listed(now=NOW).as_json()["total"] == 5
     with pytest.raises(ConfigError, match="is the output of a stream"):
         shop.replay()
 

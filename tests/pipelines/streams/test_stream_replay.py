@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 import pytest
 from consentry.pipelines import letter_trial
 from consentry.pipelines.desk import open_stores
-from consentry.pipelines.letter_listing import list_letters
+from consentry.pipelines.letter_listing import LetterList, list_letters
 from consentry.pipelines.letter_trial import ReplayReport
+from consentry.pipelines.letters import open_letter_output, stored_letters
 from consentry.pipelines.scaffold import write_project
 from consentry.pipelines.sinks import FileWriter
 from consentry.pipelines.streams import compaction, run
@@ -139,6 +140,10 @@ class Shop:
     def vault(self) -> int:
         with open_stores(self.project) as stores:
             return sum(part.without_values().tokens.__len__() for part in stores.vault._table.some(10**6))
+
+    def listed(self, *, now: int) -> LetterList:
+        output = open_letter_output(str(self.out), PublicKeys.load(self.project.trust))
+        return list_letters(stored_letters(output), self.project, now=now)
 
     def verified(self, *, but: str = "") -> bool:
         report = verify_output(str(self.out), PublicKeys.load(self.project.trust))
@@ -318,7 +323,7 @@ def test_values_of_recovered_rows_are_in_the_vault(shop: Shop) -> None:
 
 def test_a_letter_that_fails_for_another_reason_keeps_the_keys_of_its_first_sealing(shop: Shop) -> None:
     before = {(each.source, each.position): each for each in shop.letters()}
-    until = {state.until for _, state in list_letters(str(shop.out), shop.project, now=NOW).letters}
+    until = {state.until for _, state in shop.listed(now=NOW).letters}
     shop.repair(("event_time: placed_at", "event_time: order_id"))
     shop.now += 3 * DAY
     report = shop.replay()
@@ -327,7 +332,7 @@ def test_a_letter_that_fails_for_another_reason_keeps_the_keys_of_its_first_seal
     assert {place: letter_keys(each) for place, each in after.items()} == {
         place: letter_keys(each) for place, each in before.items()
     }
-    listed = list_letters(str(shop.out), shop.project, now=shop.now).letters
+    listed = shop.listed(now=shop.now).letters
     assert {state.until for _, state in listed} == until
     assert shop.manifest()["books"] == OPEN_BOOKS and shop.verified()
     shop.repair(("event_time: order_id", "event_time: placed_at"), STRICT[::-1])
