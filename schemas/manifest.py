@@ -30,6 +30,7 @@ __all__ = [
     "Instant",
     "KeyVersions",
     "Manifest",
+    "MessageChain",
     "OutputFile",
     "Part",
     "PolicyUsed",
@@ -202,6 +203,16 @@ class SignatureText(Part):
     value: str = Field(pattern=r"^[0-9a-f]{128}$")
 
 
+class MessageChain(Part):
+    """What one shard has sent to one partition of a topic: how many messages, and the last hash of their chain."""
+
+    topic: str
+    partition: Count
+    shard: Count
+    messages: Count
+    sha256: Digest
+
+
 class Manifest(Part):
     """What a run did. ``signature`` is None until it is signed."""
 
@@ -229,6 +240,7 @@ class Manifest(Part):
     )
     stream: StreamProgress | None = Field(default=None, description="Of an output that grows.")
     topic: str | None = Field(default=None, description="The topic that has the records, where no file has.")
+    chains: tuple[MessageChain, ...] | None = Field(default=None, description="Of the messages on topics.")
     files: tuple[OutputFile, ...]
     signature: SignatureText | None = None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...schemas.errors import ConfigError
-from ...schemas.manifest import KeyVersions, Manifest
+from ...schemas.manifest import KeyVersions, Manifest, MessageChain
 from ...schemas.policy import Policy
 from ...schemas.project import Project
 from ...transforms.crypto.key_sets import ProofKeys
@@ -21,6 +21,7 @@ from ..streams.stream_manifest import StreamState, stream_manifest
 from .outputs import EngineOutput
 from .settings import EngineSettings
 from .shard_notes import ShardNote, ends_of, joint_columns
+from .topic_chains import message_chains
 
 __all__ = ["EngineManifests"]
 
@@ -100,4 +101,10 @@ class EngineManifests:
             offsets=ends_of(notes),
             finished_at=max(clock, settings.started_at),
         )
-        return manifest.model_copy(update={"topic": self._output.topic})
+        topic = self._output.topic
+        return manifest if topic is None else manifest.model_copy(update={"topic": topic, "chains": _chains(notes)})
+
+
+def _chains(notes: Sequence[ShardNote]) -> tuple[MessageChain, ...]:
+    found = [chain for note in notes for chain in message_chains(note.chains)]
+    return tuple(sorted(found, key=lambda chain: (chain.topic, chain.partition, chain.shard)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from ...transforms.tally import Tally, merge
 from ..column_types import joint_schema
 from ..outcome import Outcome
 from ..sinks import Receipt
+from .topic_chains import ChainEnd
 
 __all__ = ["Published", "Resumption", "ShardNote", "common_ends", "ends_of", "furthest", "joint_columns"]
 
@@ -32,6 +33,7 @@ class ShardNote:
         ledger_position: Of its decisions.
         published_at: By the clock, microseconds UTC.
         publications: How many it is of.
+        chains: Of the messages, by ``TOPIC/PARTITION/SHARD``; none of files.
     """
 
     outcome: Outcome
@@ -43,6 +45,7 @@ class ShardNote:
     ledger_position: int
     published_at: int
     publications: int = 1
+    chains: Mapping[str, ChainEnd] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """Returns it as what JSON holds."""
@@ -61,6 +64,7 @@ class ShardNote:
             "ledger_position": self.ledger_position,
             "published_at": self.published_at,
             "publications": self.publications,
+            "chains": dict(self.chains),
         }
 
     def after(self, before: ShardNote) -> ShardNote:
@@ -77,6 +81,7 @@ class ShardNote:
             ledger_position=max(before.ledger_position, self.ledger_position),
             published_at=max(before.published_at, self.published_at),
             publications=before.publications + self.publications,
+            chains={**before.chains, **self.chains},
         )
 
     @classmethod
@@ -101,6 +106,7 @@ class ShardNote:
                 ledger_position=document["ledger_position"],
                 published_at=document["published_at"],
                 publications=document.get("publications", 1),
+                chains={place: ChainEnd(*end) for place, end in document.get("chains", {}).items()},
             )
         except (KeyError, TypeError, AttributeError, pa.ArrowException):
             raise ValueError("is no note of a shard") from None

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import NamedTuple
+from zlib import crc32
 
 import pyarrow as pa
 
@@ -22,11 +24,12 @@ from ..publication import DATA, DEAD_LETTERS
 from ..sinks import Receipt
 from ..streams.json_texts import json_texts
 from ..streams.kafka_place import PATIENCE_SECONDS, KafkaPlace
-from ..streams.kafka_transactions import KafkaTransactions, TakenOverError, open_transactions
+from ..streams.kafka_transactions import KafkaTransactions, Outgoing, TakenOverError, open_transactions
 from ..streams.record_sink import record_ids
 from .shard_notes import Published, Resumption, ShardNote
 from .shard_publication import Publication
 from .topic_books import LETTERS, TopicBooks
+from .topic_chains import CHAIN, ChainEnd, Chains
 
 __all__ = ["CLOSED", "LAUNCH", "NOTE", "LastNote", "ShardTopic", "last_note"]
 
@@ -43,10 +46,11 @@ class LastNote(NamedTuple):
 
 
 class _Session(NamedTuple):
-    """The time for which this worker has the shard."""
+    """The time for which this worker has the shard; how many partitions a topic has is as at its beginning."""
 
     producer: KafkaTransactions
     last: LastNote | None
+    partitions: Mapping[str, int]
 
 
 class ShardTopic:
@@ -112,19 +116,22 @@ class ShardTopic:
         return self._published(self._opened_anew(), number, lot, publication)
 
     def _published(self, session: _Session, number: int, lot: str, publication: Publication) -> Published:
-        producer, last = session
+        producer, last, _ = session
         if _lot_of(last) != lot:
             raise TakenOverError(f"{self._name}: another worker has taken it over; this one goes back")
-        note = publication.note(self._receipts(publication))
+        outgoing, chains = self._chained(publication, session)
+        note = replace(publication.note(self._receipts(publication)), chains=chains)
         noted = LastNote(number, secrets.token_hex(8), note if last is None else note.after(last.note))
         self._session = None  # until it is certain what became of it
         try:
             with producer.transaction():
-                self._send(producer, publication, noted)
+                for topic, messages in outgoing.items():
+                    producer.send(topic, messages)
+                producer.send(self._books.topic, [self._as_message(noted)])
         except BaseException:
             producer.close()
             raise
-        self._session = _Session(producer, noted)
+        self._session = session._replace(last=noted)
         return Published(note, noted.lot)
 
     def shut_out(self) -> None:
@@ -155,7 +162,9 @@ class ShardTopic:
         producer = open_transactions(self._place, self._transactional_id, patience=self._patience)
         try:
             self._check(self._books.standing())  # a launch or an end may have come first
-            self._session = _Session(producer, last_note(self._books, self._shard))
+            topics = (self._place.topic, self._place.topic + LETTERS)
+            partitions = {topic: producer.partitions(topic) for topic in topics}
+            self._session = _Session(producer, last_note(self._books, self._shard), partitions)
         except BaseException:
             producer.close()
             raise
@@ -172,16 +181,34 @@ class ShardTopic:
             self._session.producer.close()
             self._session = None
 
-    def _send(self, producer: KafkaTransactions, publication: Publication, noted: LastNote) -> None:
+    def _chained(
+        self, publication: Publication, session: _Session
+    ) -> tuple[dict[str, list[Outgoing]], Mapping[str, ChainEnd]]:
+        """Returns the messages of a publication, and the new ends of their chains."""
+        chains = Chains(self._shard, {} if session.last is None else session.last.note.chains)
+        outgoing: dict[str, list[Outgoing]] = {}
+        for topic, texts, ids in self._texts(publication):
+            count = session.partitions[topic]
+            messages = outgoing.setdefault(topic, [])
+            for text, key in zip(texts, ids, strict=True):
+                partition = crc32(key) % count  # as librdkafka does it, unless it is told otherwise
+                link = chains.add(topic, partition, key, text)
+                messages.append(Outgoing(partition, key, text, ((CHAIN, link),)))
+        return outgoing, chains.ends()
+
+    def _texts(self, publication: Publication) -> Iterator[tuple[str, list[bytes], list[bytes]]]:
         for rows in publication.rows:
-            producer.send(self._place.topic, json_texts(rows.drop_columns([POSITION])), record_ids(rows))
+            ids = [each.encode() for each in record_ids(rows)]
+            yield self._place.topic, json_texts(rows.drop_columns([POSITION])), ids
         for letters in publication.letters:
-            producer.send(self._place.topic + LETTERS, json_texts(letters), _letter_ids(letters))
+            yield self._place.topic + LETTERS, json_texts(letters), _letter_ids(letters)
+
+    def _as_message(self, noted: LastNote) -> Outgoing:
         document = {"number": noted.number, "lot": noted.lot, **noted.note.document()}
-        producer.send(self._books.topic, [json.dumps(document).encode()], [NOTE], partition=self._shard)
+        return Outgoing(self._shard, NOTE.encode(), json.dumps(document).encode())
 
     def _receipts(self, publication: Publication) -> list[Receipt]:
-        """Returns what stands in a note for files: messages have no digest."""
+        """Returns what stands in a note for files."""
         rows = sum(each.num_rows for each in publication.rows)
         reasons = Counter(
             key
@@ -216,6 +243,6 @@ def last_note(books: TopicBooks, shard: int) -> LastNote | None:
         raise OutputError(f"kafka:{books.topic}: the note of shard {shard:02d} is damaged; begin a new --out") from None
 
 
-def _letter_ids(letters: pa.RecordBatch) -> Sequence[str]:
+def _letter_ids(letters: pa.RecordBatch) -> list[bytes]:
     places = zip(letters["source"].to_pylist(), letters["position"].to_pylist(), strict=True)
-    return [f"{source}:{position}" for source, position in places]
+    return [f"{source}:{position}".encode() for source, position in places]

@@ -1,13 +1,14 @@
 """Checks a topic that a stream on an engine publishes to, against the signed manifest in its books.
 
-Like ``verify`` it believes nothing but a trusted public key. A message has no signature of its own, so this tells that
-each record is there, once, and not that nobody with the right to write to the topic has put others into their place.
+Like ``verify`` it believes nothing but a trusted public key. The manifest has the ends of chains of hashes, and so this
+tells that each record is there, once, and as it was sent. What came since it was signed is only counted.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from ...transforms.crypto.key_sets import PublicKeys
 from ..streams.kafka_place import PATIENCE_SECONDS, KafkaPlace
 from ..verify import Check, VerifyReport, check_of, signature_check
 from .topic_books import LETTERS, books_of
+from .topic_chains import ChainCheck
 from .topic_messages import committed_messages
 from .topic_output import MANIFEST, open_topic_output
 
@@ -46,15 +48,21 @@ def verify_topic(out: str, trust: PublicKeys, *, patience: float = PATIENCE_SECO
     except PrivacyError as error:
         return VerifyReport((Check("manifest", False, str(error)),))
     signature = signature_check(manifest, signed, trust)
-    found = {topic: _found(output.place, topic, patience) for topic in (output.topic, output.topic + LETTERS)}
+    settings = output.settings()
+    chains = manifest.chains or ()
+
+    def messages(topic: str, name: str, wanted: int) -> Check:
+        check = ChainCheck(chains, topic, shards=settings.shards, complete=settings.closed)
+        return _messages_check(name, _read(output.place, topic, check, patience), check, wanted)
+
     return VerifyReport(
         (
             Check("manifest", True, f"run {manifest.run} of {manifest.finished_at}"),
             signature,
             check_of("topic", list(_other_topic(manifest, output.topic)), f"{output.topic}, as was signed"),
             check_of("books", list(_unbalanced(manifest)), _books(manifest)),
-            _count_check("records", *found[output.topic], manifest.books.out),
-            _count_check("dead letters", *found[output.topic + LETTERS], manifest.books.dead_lettered),
+            messages(output.topic, "records", manifest.books.out),
+            messages(output.topic + LETTERS, "dead letters", manifest.books.dead_lettered),
         ),
         manifest,
     )
@@ -75,21 +83,33 @@ def _unbalanced(manifest: Manifest) -> Iterator[str]:
         yield "they do not balance"
     if manifest.consent.total != manifest.books.out:
         yield f"the outcomes of consent add up to {manifest.consent.total}, out says {manifest.books.out}"
+    chained = sum(chain.messages for chain in manifest.chains or ())
+    if chained != manifest.books.out + manifest.books.dead_lettered:
+        yield f"the chains have {chained} messages"
 
 
-def _count_check(name: str, messages: int, distinct: int, wanted: int) -> Check:
-    problems = []
+class _Found(NamedTuple):
+    """Committed messages, and how many ids they have."""
+
+    messages: int
+    distinct: int
+
+
+def _messages_check(name: str, found: _Found, chains: ChainCheck, wanted: int) -> Check:
+    messages, distinct = found
+    problems = list(chains.problems())
     if distinct < wanted:
         problems.append(f"{wanted - distinct} of {wanted} are gone; see to the retention of the topic")
     if messages > distinct:
         problems.append(f"{messages - distinct} are there twice: of one id the last counts")
     more = f", and {distinct - wanted} since it was signed" if distinct > wanted else ""
-    return check_of(name, problems, f"{wanted}, each once{more}")
+    return check_of(name, problems, f"{wanted}, each once and as it was sent{more}")
 
 
-def _found(place: KafkaPlace, topic: str, patience: float) -> tuple[int, int]:
-    """Returns how many committed messages there are, and how many ids they have."""
+def _read(place: KafkaPlace, topic: str, chains: ChainCheck, patience: float) -> _Found:
     hashes = array("q")
     for messages in committed_messages(place, topic, patience=patience):
-        hashes.extend(hash(message.key() or b"") for message in messages)
-    return len(hashes), len(np.unique(np.frombuffer(hashes, np.int64)))
+        for message in messages:
+            hashes.append(hash(message.key() or b""))
+            chains.take(message)
+    return _Found(len(hashes), len(np.unique(np.frombuffer(hashes, np.int64))))

@@ -6,9 +6,9 @@ A producer has a name, and the last one to take it is the only one that may comm
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...schemas.errors import ConfigError, RunError
 from .kafka_place import EXTRA, PATIENCE_SECONDS, TRANSACTION_SECONDS, KafkaPlace, transactional_producer_of
@@ -17,7 +17,7 @@ from .kafka_sink import RECORD_ID
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer
 
-__all__ = ["KafkaTransactions", "TakenOverError", "open_transactions"]
+__all__ = ["KafkaTransactions", "Outgoing", "TakenOverError", "open_transactions"]
 
 FULL_SECONDS = 0.05
 ABORT_SECONDS = 5.0
@@ -40,6 +40,15 @@ def open_transactions(place: KafkaPlace, name: str, *, patience: float = PATIENC
     except ModuleNotFoundError:
         raise ConfigError(EXTRA) from None
     return KafkaTransactions(place, name, patience=patience)
+
+
+class Outgoing(NamedTuple):
+    """A message to be sent; its key is the header ``consentry-record-id`` as well."""
+
+    partition: int
+    key: bytes
+    text: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class TakenOverError(RunError):
@@ -85,26 +94,36 @@ class KafkaTransactions:
         except KafkaException as error:
             raise self._failure(error.args[0]) from None
 
-    def send(self, topic: str, texts: Sequence[bytes], ids: Sequence[str], *, partition: int | None = None) -> None:
-        """Sends messages within a transaction.
+    def partitions(self, topic: str) -> int:
+        """Returns how many partitions a topic has.
 
-        Args:
-            topic: Where to.
-            texts: Of the messages.
-            ids: Of each: its key, and its header ``consentry-record-id``.
-            partition: Where all of them go; None: where their ids say.
+        Raises:
+            RunError: The broker does not tell.
+        """
+        from confluent_kafka import KafkaException
+
+        try:
+            found = self._producer.list_topics(topic, timeout=self._patience).topics[topic]
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from None
+        if found.error is not None:
+            raise self._failure(found.error)
+        return len(found.partitions)
+
+    def send(self, topic: str, messages: Iterable[Outgoing]) -> None:
+        """Sends messages within a transaction.
 
         Raises:
             RunError: The broker takes nothing, and no more can wait.
         """
-        where: dict[str, Any] = {} if partition is None else {"partition": partition}
-        for text, record_id in zip(texts, ids, strict=True):
-            key, end = record_id.encode(), None
+        for message in messages:
+            end = None
             while True:
                 try:
                     self._producer.produce(
-                        topic, text, key, headers=[(RECORD_ID, key)], on_delivery=self._told, **where
-                    )
+                        topic, message.text, message.key, message.partition,
+                        headers=[(RECORD_ID, message.key), *message.headers], on_delivery=self._told,
+                    )  # fmt: skip
                     break
                 except BufferError:
                     end = end or time.monotonic() + self._patience

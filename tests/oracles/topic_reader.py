@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from consentry.pipelines.engines.topic_books import LETTERS
+from consentry.pipelines.engines.topic_chains import ChainCheck, message_chains
+from consentry.pipelines.engines.topic_messages import committed_messages
+from consentry.pipelines.engines.topic_output import open_topic_output
 
-__all__ = ["Read", "messages_of"]
+__all__ = ["Read", "chain_problems", "messages_of"]
 
 
 class Read(NamedTuple):
@@ -40,3 +44,16 @@ def messages_of(address: str, topic: str, *, committed: bool = True) -> list[Rea
         return found
     finally:
         consumer.close()
+
+
+def chain_problems(out: str, *, shards: int) -> list[str]:
+    """What is wrong with the messages of an output, by the chains that its notes have now."""
+    output, found = open_topic_output(out), []
+    chains = [chain for note in output.notes() for chain in message_chains(note.chains)]
+    for topic in (output.topic, output.topic + LETTERS):
+        check = ChainCheck(chains, topic, shards=shards, complete=True)
+        for messages in committed_messages(output.place, topic):
+            for message in messages:
+                check.take(message)
+        found += check.problems()
+    return found

@@ -50,7 +50,7 @@ from oracles.stream_oracle import (
     policy_text,
     random_arrivals,
 )
-from oracles.topic_reader import messages_of
+from oracles.topic_reader import chain_problems, messages_of
 from servers.apache_kafka import ApacheKafka
 from servers.fixtures import ON_APACHE
 
@@ -221,7 +221,9 @@ def test_every_order_is_on_a_topic_once_as_the_oracle_says_through_replays_and_t
     rules = (WHOLE, STRICT, LOOSE)[seed % 3]
     topic = f"played-{seed}"
     make_topic(kafka, topic)
-    play(PlayedEngine(tmp_path, rules, seed, topic=f"kafka://{kafka.address}/{topic}"), rules, seed)
+    out = f"kafka://{kafka.address}/{topic}"
+    play(PlayedEngine(tmp_path, rules, seed, topic=out), rules, seed)
+    assert chain_problems(out, shards=SHARDS) == []
 
 
 def make_topic(kafka: ApacheKafka, topic: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,19 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+)
 from consentry.pipelines.engines.outputs import ShardWork
 from consentry.pipelines.engines.settings import EngineSettings
 from consentry.pipelines.engines.shard_topic import NOTE, ShardTopic, last_note
 from consentry.pipelines.engines.topic_books import BOOKS, LETTERS, TopicBooks
+from consentry.pipelines.engines.topic_chains import message_chains
 from consentry.pipelines.engines.topic_output import TopicOutput, open_topic_output
 from consentry.pipelines.streams.kafka_place import parse_kafka_uri
 from consentry.pipelines.streams.kafka_transactions import KafkaTransactions
@@ -30,7 +39,7 @@ from consentry.schemas.dataset import FieldPath
 from consentry.schemas.errors import ConfigError, OutputError, RunError
 from consentry.transforms.consent_join import NOTHING_KNOWN
 from oracles.topic_publisher import publication_of
-from oracles.topic_reader import messages_of
+from oracles.topic_reader import chain_problems, messages_of
 from servers.apache_kafka import ApacheKafka
 from servers.fixtures import ON_APACHE
 
@@ -85,8 +94,15 @@ class Out:
 
 
 @pytest.fixture
-def out(kafka: ApacheKafka) -> Out:
+def bare_out(kafka: ApacheKafka) -> Out:
     return Out(kafka)
+
+
+@pytest.fixture
+def out(bare_out: Out) -> Iterator[Out]:
+    """Whatever happens to it, its chains hold."""
+    yield bare_out
+    assert chain_problems(bare_out.uri, shards=SHARDS) == []
 
 
 def publish(shard: ShardTopic, number: int, lot: str, numbers: list[int], **options: Any) -> str:
@@ -102,7 +118,7 @@ def test_a_step_is_on_the_topics_with_stable_ids_and_its_note_says_how_far_they_
     assert {message.key: json.loads(message.value)["number"] for message in found} == {
         b"orders/0:3": 3, b"orders/0:4": 4, b"orders/0:7": 7,
     }  # fmt: skip
-    assert all(message.headers == {"consentry-record-id": message.key} for message in found)
+    assert all(message.headers["consentry-record-id"] == message.key for message in found)
     (letter,) = messages_of(out.kafka.address, out.topic + LETTERS)
     assert json.loads(letter.value) == {
         "stage": "read", "reason": "invalid_json", "source": "orders/0", "position": 1000, "dataset": "orders",
@@ -277,6 +293,33 @@ def test_a_broker_that_dies_and_comes_back_has_each_step_once(out: Out, moment: 
     assert out.numbers() == [1, 2, 3]
 
 
+def test_chains_go_on_over_workers_and_into_partitions_that_are_added(out: Out) -> None:
+    lot = publish(out.shard(), 0, "", list(range(20)), letters=2)
+    admin = AdminClient({"bootstrap.servers": out.kafka.address})
+    for grown in admin.create_partitions([NewPartitions(out.topic, 5)]).values():
+        grown.result(60)
+    deadline = time.monotonic() + 30
+    while admin.list_topics(out.topic, timeout=10).topics[out.topic].partitions.keys() != set(range(5)):
+        assert time.monotonic() < deadline
+    publish(out.shard(), 1, lot, list(range(20, 60)))
+    (note,) = out.output.notes()
+    chains = [chain for chain in message_chains(note.chains) if chain.topic == out.topic]
+    assert {chain.partition for chain in chains} == set(range(5))
+    assert sum(chain.messages for chain in chains) == 60
+
+
+def test_what_somebody_else_sends_is_told_with_its_place(bare_out: Out) -> None:
+    publish(bare_out.shard(), 0, "", [1, 2, 3])
+    first = messages_of(bare_out.kafka.address, bare_out.topic)[0]
+    producer = Producer({"bootstrap.servers": bare_out.kafka.address})
+    for headers in (None, list(first.headers.items())):
+        producer.produce(bare_out.topic, first.value, first.key, partition=0, headers=headers)
+    assert producer.flush(30) == 0
+    (problem,) = chain_problems(bare_out.uri, shards=SHARDS)
+    told = f"2 are not what the stream sent there; the first is at {bare_out.topic}/0, offset "
+    assert re.fullmatch(rf"{told}\d+", problem)
+
+
 def test_what_does_not_balance_is_not_sent(out: Out) -> None:
     shard = out.shard()
     assert shard.resumption(0, "") is None
@@ -322,7 +365,8 @@ def test_a_job_that_was_launched_anew_or_closed_publishes_nothing_more(out: Out)
     assert out.numbers() == [1, 2]
 
 
-def test_an_output_whose_books_are_gone_is_not_begun_anew(out: Out) -> None:
+def test_an_output_whose_books_are_gone_is_not_begun_anew(bare_out: Out) -> None:
+    out = bare_out
     publish(out.shard(), 0, "", [1])
     books = out.topic + BOOKS
     admin = AdminClient({"bootstrap.servers": out.kafka.address})
@@ -335,7 +379,8 @@ def test_an_output_whose_books_are_gone_is_not_begun_anew(out: Out) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"number": 1}', '{"number": 1, "lot": "", "files": [1]}'])
-def test_a_damaged_note_stops_the_shard_and_says_so(out: Out, damage: str) -> None:
+def test_a_damaged_note_stops_the_shard_and_says_so(bare_out: Out, damage: str) -> None:
+    out = bare_out
     producer = Producer({"bootstrap.servers": out.kafka.address})
     producer.produce(out.topic + BOOKS, damage.encode(), NOTE.encode(), partition=1)
     assert producer.flush(30) == 0
