@@ -112,13 +112,20 @@ def _shown(context: typer.Context, folder: str, letter: str, config: Any) -> Any
 
 def _letters_of(out: str, project: Project) -> Iterator[list[StoredLetter]]:
     if out.startswith(KAFKA):
-        from .engines.topic_letters import topic_letters
-
-        return topic_letters(out)
+        return _letters_on_topic(out)
     from ..transforms.crypto.key_sets import PublicKeys
     from .letters import open_letter_output, stored_letters
 
     return stored_letters(open_letter_output(out, PublicKeys.load(project.trust)))
+
+
+def _letters_on_topic(out: str) -> Iterator[list[StoredLetter]]:
+    from .engines.topic_letters import topic_letters
+
+    others: list[str] = []
+    yield from topic_letters(out, others.append)
+    if others:
+        notice(f"{len(others)} messages are no dead letters, the first at {others[0]}: who else writes to the topic?")
 
 
 @dead_letters_app.command()
