@@ -6,6 +6,7 @@ it writes besides, to vault and output, a replay of the same step writes again t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -189,18 +190,21 @@ class Shard:
 
 def _tally_of(letters: Sequence[pa.RecordBatch]) -> Tally:
     """Returns the counts of letters that came as such: each is a record that was read, and refused."""
-    return merge(
-        Tally({READ: 1, ("rejected", stage, reason): 1})
-        for batch in letters
-        for stage, reason in zip(batch["stage"].to_pylist(), batch["reason"].to_pylist(), strict=True)
-    )
+    counts: Counter[tuple[str, ...]] = Counter()
+    for batch in letters:
+        for stage, reason in zip(batch["stage"].to_pylist(), batch["reason"].to_pylist(), strict=True):
+            counts[READ] += 1
+            counts["rejected", stage, reason] += 1
+    return Tally(dict(counts))
 
 
 def _ends(places: Sequence[tuple[pa.Array, pa.Array]]) -> dict[str, int]:
     """Returns the offset behind the last record of each partition."""
     ends: dict[str, int] = {}
     for partitions, offsets in places:
-        for partition, offset in zip(partitions.to_pylist(), offsets.to_pylist(), strict=True):
+        rows = pa.table({"partition": partitions, "offset": offsets})
+        last = rows.group_by("partition").aggregate([("offset", "max")])
+        for partition, offset in zip(last["partition"].to_pylist(), last["offset_max"].to_pylist(), strict=True):
             if partition is not None and offset is not None:
                 ends[partition] = max(ends.get(partition, 0), offset + 1)
     return ends
