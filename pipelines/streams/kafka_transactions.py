@@ -64,6 +64,7 @@ class KafkaTransactions:
         self._name = name
         self._patience = patience
         self._undelivered: KafkaError | None = None
+        self._unended: KafkaError | None = None
         self._producer: Producer = transactional_producer_of(place, name, patience)
         try:
             self._producer.init_transactions(patience)
@@ -80,16 +81,19 @@ class KafkaTransactions:
         """
         from confluent_kafka import KafkaException
 
-        self._undelivered = None
+        self._undelivered = self._unended = None
         try:
             self._producer.begin_transaction()
             try:
                 yield
                 self._producer.commit_transaction(TRANSACTION_SECONDS)
             except BaseException:
-                with suppress(KafkaException):
+                try:
                     self._producer.purge()
                     self._producer.abort_transaction(ABORT_SECONDS)
+                except KafkaException as error:
+                    # A producer that was shut out says so here, and to who sends only that something is fatal.
+                    self._unended = error.args[0]
                 raise
         except KafkaException as error:
             raise self._failure(error.args[0]) from None
@@ -147,7 +151,7 @@ class KafkaTransactions:
     def _failure(self, error: KafkaError | None) -> RunError:
         from confluent_kafka import KafkaError
 
-        causes = [each for each in (self._undelivered, error) if each is not None]
+        causes = [each for each in (self._undelivered, error, self._unended) if each is not None]
         codes = {each.code() for each in causes}
         if codes & {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}:
             return TakenOverError(f"{self._name}: another worker has taken it over; this one goes back")

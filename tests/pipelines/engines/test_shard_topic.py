@@ -213,6 +213,25 @@ def test_a_topic_with_messages_of_somebody_else_is_no_new_output(kafka: ApacheKa
         pass
 
 
+def test_who_is_shut_out_in_the_middle_of_a_step_takes_the_shard_back_and_does_it_again(
+    out: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lot = publish(shard := out.shard(), 0, "", [1])
+    whole, shut_out = KafkaTransactions.send, []
+
+    def interrupted(self: KafkaTransactions, topic: str, messages: Any) -> None:
+        is_first = not shut_out
+        if is_first:
+            shut_out.append(out.shard().shut_out())
+        whole(self, topic, messages)
+        if is_first:
+            time.sleep(1)  # until the broker has told this producer
+
+    monkeypatch.setattr(KafkaTransactions, "send", interrupted)
+    publish(shard, 1, lot, [2, 3])
+    assert shut_out and out.numbers() == [1, 2, 3]
+
+
 def test_of_many_workers_at_the_same_time_nothing_is_lost_or_twice(out: Out) -> None:
     numbers, start = list(range(30)), threading.Barrier(4)
     refused: list[str] = []
