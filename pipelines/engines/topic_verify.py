@@ -40,6 +40,7 @@ def verify_topic(out: str, trust: PublicKeys, *, patience: float = PATIENCE_SECO
         RunError: The broker cannot be read.
     """
     output = open_topic_output(out)
+    settings = output.settings()  # before the manifest: that of a stream which has ended by now is the last one
     data = books_of(output.place).standing().get(MANIFEST)
     if data is None:
         raise ConfigError(f"{output.topic}: nothing is signed yet; `consentry stream seal {out}` signs")
@@ -48,7 +49,6 @@ def verify_topic(out: str, trust: PublicKeys, *, patience: float = PATIENCE_SECO
     except PrivacyError as error:
         return VerifyReport((Check("manifest", False, str(error)),))
     signature = signature_check(manifest, signed, trust)
-    settings = output.settings()
     chains = manifest.chains or ()
 
     def messages(topic: str, name: str, wanted: int) -> Check:

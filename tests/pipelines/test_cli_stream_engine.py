@@ -262,6 +262,11 @@ def test_a_stream_whose_output_is_a_topic_is_launched_sealed_verified_and_closed
     assert (again.code, "has ended; name a new --out" in again.said) == (2, True), again.err
     assert in_shop(shop, "stream", "seal", out).code == 2
 
+    check_what_strangers_send(shop, broker, out)
+
+
+def check_what_strangers_send(shop: Path, broker: ApacheKafka, out: str) -> None:
+    """Sends to the topics of a stream that has ended, deletes from them, and looks what commands say of it."""
     producer = Producer({"bootstrap.servers": broker.address})
     # A letter that was sent again is one letter, and what is none is told where it is.
     letters = "topic-out.dead-letters"
